@@ -46,13 +46,16 @@ async fn start_checked(status: u16) -> (Server, SocketAddr, StubScanner, mpsc::U
 /// Asks what a file is until its state is another one.
 async fn settled(address: SocketAddr, phone: &Phone, about: &Value) -> String {
     let path = format!("/files/{}/about", about["file_id"].as_str().unwrap());
-    loop {
-        let state = Ask::new("GET", &path).by(phone).send(address).json()["state"].as_str().unwrap().to_owned();
-        if state != "unchecked" {
-            return state;
+    let looked_at = async {
+        loop {
+            let state = Ask::new("GET", &path).by(phone).send(address).json()["state"].as_str().unwrap().to_owned();
+            if state != "unchecked" {
+                return state;
+            }
+            tokio::time::sleep(ASK_INTERVAL).await;
         }
-        tokio::time::sleep(ASK_INTERVAL).await;
-    }
+    };
+    soon(looked_at).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,14 +50,18 @@ impl Drop for SmallDisk {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_clearly_and_uploads_go_on_when_there_is_room() {
-    let disk = SmallDisk::mount();
-    let (server, address) = start_with(|files| {
+async fn start_on(disk: &SmallDisk) -> (Server, SocketAddr) {
+    start_with(|files| {
         files.folder = disk.path.clone();
         files.folder_free_bytes_min = 0;
     })
-    .await;
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_clearly_and_uploads_go_on_when_there_is_room() {
+    let disk = SmallDisk::mount();
+    let (server, address) = start_on(&disk).await;
     let phone = server.sign_in("1").await;
     let stored = uploaded(address, &phone, "first", &vec![1; 2 * MIB]);
     assert!(upload(address, &phone, "second", &vec![2; 3 * MIB]).refusal(507).contains("no room for the file"));
@@ -98,11 +102,7 @@ fn noise(bytes: u32) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picture_whose_copy_or_thumbnail_has_no_room_leaves_nothing() {
     let disk = SmallDisk::mount();
-    let (server, address) = start_with(|files| {
-        files.folder = disk.path.clone();
-        files.folder_free_bytes_min = 0;
-    })
-    .await;
+    let (server, address) = start_on(&disk).await;
     let phone = server.sign_in("1").await;
     let refused = |picture: &[u8]| {
         let sentence = upload(address, &phone, "a.png", picture).refusal(507);

@@ -170,9 +170,12 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     assert!(upload(address, &phone, "b", b"b").refusal(429).contains("too many uploads"));
     drop(begun);
     // As soon as the server sees that it is gone, there is room for another one.
-    while upload(address, &phone, "b", b"b").status != 201 {
-        tokio::time::sleep(ASK_INTERVAL).await;
-    }
+    let taken = async {
+        while upload(address, &phone, "b", b"b").status != 201 {
+            tokio::time::sleep(ASK_INTERVAL).await;
+        }
+    };
+    soon(taken).await;
     assert_eq!(kept(&server), (0, 1));
 }
 
