@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{dns_name::DnsName, listen::Endpoint};
 
+/// What cut the login of a URL short, for messages, which do not show the rest of it.
+pub const BARE_SIGNS: &str = "signs such as @ / ? # % in a user or password are written %40 %2F %3F %23 %25";
+
 /// None where the service is off. Written with commas between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints(Vec<Endpoint>);

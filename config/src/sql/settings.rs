@@ -13,6 +13,7 @@ use super::{
     DatabaseError, Dialect,
     sqlite_url::{self, SqliteFile, folder_of},
 };
+use crate::endpoints::BARE_SIGNS;
 
 /// Prepared statements that a connection to MySQL keeps. Statements over many rows come in nine sizes each.
 const MYSQL_STATEMENTS_MAX: u32 = 512;
@@ -165,9 +166,7 @@ impl DatabaseSettings {
 
 fn check_mysql_url(url: &str) -> Result<(), String> {
     if has_bare_signs(url) {
-        return Err(
-            "database.url: signs such as @ / ? # % in a user or password are written %40 %2F %3F %23 %25".into()
-        );
+        return Err(format!("database.url: {BARE_SIGNS}"));
     }
     if database_name(url).is_empty() {
         return Err("database.url: must name a database, as in mysql://user:password@host:3306/gim".into());

@@ -2,14 +2,12 @@
 
 use std::{fmt, path::PathBuf};
 
+use gim_config::endpoints::BARE_SIGNS;
 use percent_encoding::percent_decode_str;
 
 /// The forms of a URL, for messages.
 const FORMS: &str =
     "must begin with redis://, redis+sentinel:// or redis+cluster://, or with rediss in place of redis for TLS";
-
-/// What cut a URL short, for messages, which do not show the rest of it.
-const BARE_SIGNS: &str = "signs such as @ / ? # % in a user or password are written %40 %2F %3F %23 %25";
 
 /// Where Redis is, read from a URL: `redis://[USER:PASSWORD@]HOST:PORT,HOST:PORT[/PATH][?NAME=VALUE&NAME=VALUE]`. What it says is
 /// percent-decoded.
