@@ -26,15 +26,15 @@ const BATCH_MAX: usize = 100;
 const CALLS_MAX: usize = 4;
 
 /// See the module's documentation.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct BusinessSender {
     business: Arc<Business>,
     offer: Offer,
 }
 
-/// What is known of whether the business wants pushes. Clones are one.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Offer(Arc<Mutex<Known>>);
+/// What is known of whether the business wants pushes.
+#[derive(Debug, Default)]
+pub(super) struct Offer(Mutex<Known>);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Known {
@@ -92,7 +92,7 @@ impl BusinessSender {
     }
 
     /// Has it asked whether it wants any, where that is not known; on a task of its own.
-    pub(super) fn ask(&self, now: Instant) {
+    pub(super) fn ask(self: &Arc<Self>, now: Instant) {
         if self.offer.begin_to_ask(now) {
             let sender = self.clone();
             tokio::spawn(async move { sender.hand_over(&[]).await });

@@ -115,7 +115,7 @@ pub(super) struct Senders {
     by_service: Vec<(PushService, usize)>,
     for_others: Option<usize>,
     /// Where `for_others` is the business.
-    business: Option<BusinessSender>,
+    business: Option<Arc<BusinessSender>>,
 }
 
 impl Senders {
@@ -137,9 +137,9 @@ impl Senders {
         } else if settings.log {
             senders.add(settings, None, Arc::new(LogSender));
         } else if settings.business && business.is_there() {
-            let sender = BusinessSender::new(business);
+            let sender = Arc::new(BusinessSender::new(business));
             senders.business = Some(sender.clone());
-            senders.add(settings, None, Arc::new(sender));
+            senders.add(settings, None, sender);
         }
         Ok(senders)
     }
@@ -189,7 +189,7 @@ impl Senders {
     }
 
     fn offer(&self) -> Option<&Offer> {
-        self.business.as_ref().map(BusinessSender::offer)
+        self.business.as_ref().map(|business| business.offer())
     }
 
     /// Which one a push id is for, and where it is called; nothing where there is none.
