@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    time::Duration,
 };
 
 /// What a device got and was told.
@@ -13,6 +14,8 @@ pub struct Seen {
     /// Of the large group.
     pub timeline: Log,
     pub acknowledged: Vec<Acknowledged>,
+    /// The longest that one of them took to be answered.
+    pub longest_send: Duration,
 }
 
 /// Messages in the order of their seqs, without gaps.
@@ -39,7 +42,13 @@ pub struct Acknowledged {
 
 impl Seen {
     pub fn new(user_id: u64) -> Self {
-        Self { user_id, inbox: Log::default(), timeline: Log::default(), acknowledged: Vec::new() }
+        Self {
+            user_id,
+            inbox: Log::default(),
+            timeline: Log::default(),
+            acknowledged: Vec::new(),
+            longest_send: Duration::ZERO,
+        }
     }
 }
 

@@ -99,8 +99,10 @@ fn check(shape: Shape) {
     afterwards::assert_online(&mut cluster, &people, false);
     let messages = judge::judge(&seen);
     let by_apps: usize = seen.iter().step_by(DEVICES_PER_USER).map(|app| app.acknowledged.len()).sum();
+    let longest_s = seen.iter().map(|device| device.longest_send).max().unwrap_or_default().as_secs_f32();
     let elapsed_s = started.elapsed().as_secs_f32();
     say(format!("{elapsed_s:6.1} s: {messages} messages, {by_apps} of apps, {faults} faults, nothing lost"));
+    say(format!("the longest send of an app took {longest_s:.1} s"));
     assert!(messages > 100, "too little happened to say something");
 }
 

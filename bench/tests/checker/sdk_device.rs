@@ -2,7 +2,7 @@
 //! runs on the runtime of the cluster.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -31,6 +31,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(40);
 /// How long nothing may come of what the app waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Of what the client told lately, how much is shown where nothing comes.
+const TOLD_MAX: usize = 30;
 /// Of its sends, how many go to its normal group, and to the large one; and after how many the app is killed before they are answered.
 const GROUP_SENDS_PERCENT: u32 = 20;
 const LARGE_GROUP_SENDS_PERCENT: u32 = 20;
@@ -59,6 +61,18 @@ struct App {
     shown: [u64; 2],
     is_synced: bool,
     sent: BTreeMap<String, Sent>,
+    started: Instant,
+    /// States and errors, and when after the start they came.
+    told: VecDeque<String>,
+}
+
+impl App {
+    fn note_told(&mut self, event: &Event) {
+        if self.told.len() == TOLD_MAX {
+            self.told.pop_front();
+        }
+        self.told.push_back(format!("{:.1} s: {event:?}", self.started.elapsed().as_secs_f32()));
+    }
 }
 
 /// What outlives the app.
@@ -161,7 +175,15 @@ impl SdkDevice {
             client.start().await;
             (client, events)
         });
-        self.app = Some(App { client, events, shown: [0; 2], is_synced: false, sent: BTreeMap::new() });
+        self.app = Some(App {
+            client,
+            events,
+            shown: [0; 2],
+            is_synced: false,
+            sent: BTreeMap::new(),
+            started: Instant::now(),
+            told: VecDeque::new(),
+        });
     }
 
     /// Sends a text, and waits until it is stored. Now and then the app is killed meanwhile.
@@ -169,6 +191,7 @@ impl SdkDevice {
         let (target, to) = self.receiver();
         let text = format!("{} of {}", self.next_text, self.identity.device_id);
         self.next_text += 1;
+        let asked = Instant::now();
         self.ask_to_send(target, &text);
         if self.random.random_range(0..100) < KILLED_SENDS_PERCENT {
             self.start();
@@ -182,7 +205,9 @@ impl SdkDevice {
         let is_large_group = target == Target::Group(self.people.large_group_id);
         let (from, Sent { message_id, seq, .. }) = (self.identity.user_id, sent);
         let acknowledged = Acknowledged { from, to, is_large_group, text, message_id, seq };
-        lock(&self.disk).seen.acknowledged.push(acknowledged);
+        let seen = &mut lock(&self.disk).seen;
+        seen.acknowledged.push(acknowledged);
+        seen.longest_send = seen.longest_send.max(asked.elapsed());
     }
 
     /// Says that something was read. It may come to nothing; what is acknowledged stays.
@@ -230,9 +255,10 @@ impl SdkDevice {
     fn until(&mut self, what: &str, is_so: impl Fn(&App) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !self.app.as_ref().is_some_and(&is_so) {
-            let state = self.app.as_ref().map(|app| app.client.state());
-            let device_id = self.identity.device_id;
-            assert!(Instant::now() < deadline, "device {device_id}: not within {DEADLINE:?}: {what}; {state:?}");
+            if Instant::now() >= deadline {
+                let app = self.app.as_ref().map(|app| (app.started.elapsed(), app.client.state(), &app.told));
+                panic!("device {}: not within {DEADLINE:?}: {what}; {app:#?}", self.identity.device_id);
+            }
             self.listen();
         }
     }
@@ -251,6 +277,7 @@ impl SdkDevice {
                             panic!("device {device_id}: {client_msg_id} is refused: {code} {message}")
                         }
                         Event::Gap { .. } => panic!("device {device_id}: {event:?}"),
+                        Event::State(_) | Event::Error { .. } => app.note_told(&event),
                         _ => {}
                     }
                 }

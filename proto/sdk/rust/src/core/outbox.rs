@@ -12,8 +12,9 @@ use crate::wire::Target;
 /// Messages that are under way to all targets together.
 const UNDER_WAY_MAX: usize = 16;
 
-/// Between two tries while a server puts messages off: so long, at most, they wait once it is well again.
-const PAUSE_MS_MAX: u64 = 15_000;
+/// Between two tries while a server puts messages off: so long, at most, they wait once it is well again. Longer waits would meet a server that
+/// comes and goes too seldom; shorter ones would be felt by a node whose users all have something to send.
+const PAUSE_MS_MAX: u64 = 5_000;
 
 /// Messages that wait for an answer; more are refused at once.
 pub const OUTBOX_MAX: usize = 1000;

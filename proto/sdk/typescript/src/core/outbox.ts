@@ -18,7 +18,8 @@ export class Outbox {
 
   constructor(sends: PendingSend[], random: () => number) {
     for (const send of sends) this.sends.set(send.clientMsgId, send);
-    this.pause = new Backoff(2000, 15_000, random);
+    // So long, at most, a message waits once the server is well again.
+    this.pause = new Backoff(2000, 5_000, random);
   }
 
   get isFull(): boolean {
