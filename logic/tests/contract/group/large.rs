@@ -279,7 +279,7 @@ async fn a_group_of_a_hundred_thousand_costs_one_row_and_one_item_per_node() {
             ..LiveConnection::default()
         };
         let connections: Vec<LiveConnection> = mine.map(live).collect();
-        for part in connections.chunks(10_000) {
+        for part in connections.chunks(1_000) {
             conn.announce(part).await;
         }
         // A reply that comes after all that: the routes are there.
