@@ -108,6 +108,9 @@ const OF_BUILDS: [(&str, Figure, Figure); 6] = [
     ),
 ];
 
+/// The server's work for each operation, which a busy machine changes less than how many there are.
+const CPU_KEYS: [&str; 2] = ["conn_cpu_us_per_operation", "logic_cpu_us_per_operation"];
+
 /// The question of a subject, from its name; empty where there is none of this name.
 pub fn question(name: &str) -> String {
     let all = Subject::augment_subcommands(clap::Command::new(""));
@@ -161,6 +164,11 @@ impl Subject {
             let medians = runs.each_ref().map(|runs| figure.of_each(runs).ok().and_then(median));
             ratio(medians[1], medians[0]).map(|ratio| (figure, ratio))
         });
+        let cpu = runs.each_ref().map(|runs| median(runs.iter().filter_map(cpu_us).collect()));
+        if let Some(ratio) = ratio(cpu[1], cpu[0]) {
+            let words = "CPU of conn and logic for each (µs): the second median against the first";
+            outcome.figures.measure("cpu_second_to_first", ratio, words);
+        }
         rule.judge(&values, told, outcome)
     }
 
@@ -187,6 +195,12 @@ impl Subject {
             }
         })
     }
+}
+
+/// None where it was not measured.
+fn cpu_us(run: &KeptResult) -> Option<f64> {
+    let each = CPU_KEYS.iter().filter_map(|key| run.json[key].as_f64());
+    each.reduce(|sum, more| sum + more)
 }
 
 impl Figure {
@@ -331,6 +345,22 @@ mod tests {
         assert_eq!(latencies.error.unwrap(), "the run 00 has no sign_ins_per_second");
         let other = builds("idle", "connections", [&[1.0], &[1.0]]);
         assert_eq!(other.error.unwrap(), "builds are not compared by runs of idle");
+    }
+
+    #[test]
+    fn what_the_server_works_for_each_operation_is_told_beside_it() {
+        let folder = kept("send", "sends_per_second", [&[1000.0; 4], &[1000.0; 4]]);
+        let compare = || Subject::Nodes(folders(&folder)).run().to_json();
+        assert_eq!(compare()["cpu_second_to_first"], json!(null));
+        for (state, logic_us) in [("first", 60.0), ("second", 40.0)] {
+            for round in 0..4 {
+                let path = folder.path().join(state).join(format!("2026-01-31-2-cores/{round:02}.json"));
+                let mut run: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+                (run[CPU_KEYS[0]], run[CPU_KEYS[1]]) = (json!(20.0), json!(logic_us));
+                fs::write(path, run.to_string()).unwrap();
+            }
+        }
+        assert_eq!(compare()["cpu_second_to_first"], json!(0.75));
     }
 
     #[test]
