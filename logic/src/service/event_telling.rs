@@ -13,6 +13,9 @@ use crate::{
     store::Store,
 };
 
+/// One tells of events, and another one gathers pushes meanwhile.
+const WALK_THREADS: usize = 2;
+
 /// Before anything happens.
 pub(super) struct EventTelling {
     outlet: Option<EventOutlet>,
@@ -41,7 +44,7 @@ impl EventTelling {
     ) -> Result<Self, StartError> {
         let no_thread =
             |error: std::io::Error| StartError::Files(format!("no thread walks over what is stored: {error}"));
-        let (threads, running_threads) = Threads::start("walks", 1).map_err(no_thread)?;
+        let (threads, running_threads) = Threads::start("walks", WALK_THREADS).map_err(no_thread)?;
         let teller = Teller::new(words.clone()).map_err(|error| StartError::Files(error.to_string()))?;
         let MessageNumbers { ids, settled, .. } = numbers;
         let outlet = EventOutlet::new(settings, store, settled.clone(), &teller, &threads);
