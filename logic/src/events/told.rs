@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_its_events_in_order_and_is_named_after_the_first_and_the_last() {
+    fn a_call_has_its_events_in_order_and_the_first_and_last_in_its_id() {
         let teller = teller();
         let told = |id| teller.tell(&stored(Message { id, ..text(7, 0) }, &[7, 8])).unwrap();
         let (id, events) = called(&[told(1 << 40), told(1 << 41), told(1 << 42)]);

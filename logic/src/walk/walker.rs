@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_waits_for_no_more_than_a_moment_and_not_behind_a_full_page() {
+    fn what_happened_waits_for_a_moment_at_most_and_not_behind_a_full_page() {
         let now = Instant::now();
         let page = |has_more| EventPage { events: Vec::new(), up_to: 1, has_more };
         assert_eq!(next_look(now, &page(true)), now);

@@ -147,16 +147,16 @@ async fn what_nobody_takes_for_too_long_is_in_the_dead_letter_file() {
 #[tokio::test]
 async fn what_waits_is_told_in_calls_that_are_full() {
     let (receiver, _listening) = EventReceiver::start(0).await;
-    let server = telling(&receiver, |settings| settings.events.webhook_timeout_ms = 60_000).await;
+    let server = telling(&receiver, |_| ()).await;
     let held = receiver.hold().await;
     send(&server, 7, 0).await;
-    until(async || (receiver.calls() == 1).then_some(())).await;
+    until(async || (receiver.calls() > 0).then_some(())).await;
     let user_ids = [101, 103, 105, 107, 109];
     let sent = send_many(&server, &user_ids, 0..40).await;
     drop(held);
     let events = receiver.once(|events| events.len() > 200).await;
     assert_eq!(
-        (events.len(), receiver.calls()),
+        (events.len(), receiver.different_calls()),
         (201, 1 + 200 / 40),
         "as many as batch_events_max in each but the first"
     );
