@@ -25,6 +25,7 @@
 //! - [`patience`]: how a start waits for a server that is away; [`outage`]: how the log tells of one later
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops, and SIGHUP reads again (`reload`), as [`reload_requests`] does; [`supervisor`]: what systemd is told of it
+//! - [`threads`]: threads that give way to those of everybody else
 //! - [`sql`] (feature `sql`): opening and migrating a database
 //! - [`webhook`] (feature `webhook`): signed calls to an endpoint of the operator's; [`public_addresses`]: where they may go
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
@@ -88,6 +89,7 @@ pub mod sql;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod threads;
 pub mod trace_export;
 #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "without a receiver nobody reads what it is told"))]
 pub mod traces;

@@ -31,6 +31,7 @@ const ORDER: [&[&str]; 10] = [
         "service_links",
         "shutdown",
         "supervisor",
+        "threads",
         "https_client",
         "webhook",
     ],

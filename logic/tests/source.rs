@@ -28,7 +28,7 @@ const ORDER: [&[&str]; 11] = [
 const ORDER_IN_THE_STORE: [&[&str]; 12] = [
     &["domain", "metrics", "settings"],
     &["error", "columns", "id_floor", "plans", "statement"],
-    &["script", "dialect"],
+    &["script", "dialect", "others"],
     &["opening"],
     &[
         "device",

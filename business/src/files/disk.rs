@@ -6,7 +6,7 @@ use std::{io, sync::Arc};
 
 use tokio::sync::Semaphore;
 
-use super::threads::Threads;
+use super::threads::{self, Threads};
 
 /// The places. Clones share them.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Disk {
 impl Disk {
     /// So many at a time.
     pub fn new(tasks_max: usize, threads: Threads) -> Self {
-        let here = Arc::new(Semaphore::new(threads.waiting_max()));
+        let here = Arc::new(Semaphore::new(threads::waiting_max()));
         Self { places: Arc::new(Semaphore::new(tasks_max)), here, threads }
     }
 
@@ -55,11 +55,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn work_is_done_here_unless_as_many_wait_as_may() {
-        let (threads, _running) = Threads::start().unwrap();
+        let (threads, _running) = threads::start().unwrap();
         let disk = Disk::new(1, threads.clone());
         let here = || Ok(thread::current().id());
         assert_eq!(disk.run_here(here).now_or_never().unwrap().unwrap(), thread::current().id());
-        let held = disk.here.try_acquire_many(threads.waiting_max() as u32).unwrap();
+        let held = disk.here.try_acquire_many(threads::waiting_max() as u32).unwrap();
         let other = tokio::time::timeout(Duration::from_secs(20), disk.run_here(here)).await.unwrap().unwrap();
         assert_ne!(other, thread::current().id());
         drop(held);

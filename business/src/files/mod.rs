@@ -176,7 +176,7 @@ impl FileServer {
         if settings.listen.is_off() {
             return Ok(Self::default());
         }
-        let (threads, running) = Threads::start()?;
+        let (threads, running) = threads::start()?;
         let files = Files::open(settings, data_dir, page_port, store, callers, &threads).await?;
         let routes = routes::routes(files.clone());
         let listener = threads.for_own(FileListener::start(settings.clone(), routes, threads.clone())).await?;

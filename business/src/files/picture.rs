@@ -288,12 +288,12 @@ impl Write for Hashing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::threads, *};
 
     #[tokio::test]
     async fn a_user_waits_for_a_turn_of_her_own() {
         let settings = FilesSettings { picture_tasks_max: 2, uploads_per_user_max: 1, ..FilesSettings::default() };
-        let (threads, _running) = Threads::start().unwrap();
+        let (threads, _running) = threads::start().unwrap();
         let pictures = Pictures::new(&settings, threads);
         let data = tempfile::tempdir().unwrap();
         let folder = Folder::open(data.path(), 0).unwrap();
@@ -308,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_of_a_picture_leaves_room_to_others_and_nothing_behind() {
-        let (threads, _running) = Threads::start().unwrap();
+        let (threads, _running) = threads::start().unwrap();
         let pictures = Pictures::new(&FilesSettings::default(), threads);
         let data = tempfile::tempdir().unwrap();
         let file_id = FileId::random();

@@ -72,10 +72,10 @@ fn read_at_once(file: &File, chunk: &mut [u8], offset: u64) -> Option<usize> {
 mod tests {
     use std::io::Write as _;
 
-    use super::{super::threads::Threads, *};
+    use super::{super::threads, *};
 
     async fn read(file: &File, part: Range<u64>) -> io::Result<Vec<u8>> {
-        let (threads, _running) = Threads::start()?;
+        let (threads, _running) = threads::start()?;
         let mut bytes = bytes_of_file(Disk::new(1, threads), file.try_clone().unwrap(), part);
         let mut all = Vec::new();
         while let Some(chunk) = bytes.next().await {

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::file::{FileHash, FileId},
-        files::{contents::NewContent, disk::Disk, folder::Folder, signed_url::Variant, threads::Threads},
+        files::{contents::NewContent, disk::Disk, folder::Folder, signed_url::Variant, threads, threads::Threads},
         logic::Logic,
         rpc::Callers,
         settings::{FilesSettings, Limits, LogicSettings},
@@ -134,7 +134,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn uploads_that_expired_are_given_up_unless_somebody_writes_to_them() {
         let (data, store) = testing::temporary().await;
-        let (threads, _running) = Threads::start().unwrap();
+        let (threads, _running) = threads::start().unwrap();
         let files = files(data.path(), &store, &threads).await;
         let user_id = testing::user(&store, "1").await;
         let begin = async |expires_at_ms, is_here| {
@@ -188,7 +188,7 @@ mod tests {
     async fn bytes_that_belong_to_no_file_are_removed_after_a_while() {
         let (data, store) = testing::temporary().await;
         let folder = Folder::open(data.path(), 0).unwrap();
-        let (threads, _running) = Threads::start().unwrap();
+        let (threads, _running) = threads::start().unwrap();
         let contents = Contents::Folder(folder.clone(), Disk::new(1, threads));
         let [lost, stored, whole] = [FileId::random(), FileId::random(), FileId::random()];
         for content_id in [lost, stored, whole] {

@@ -2,6 +2,7 @@
 //! one repository per entity serves every dialect. What differs in opening one stands here, what differs in statements in
 //! the one `dialect` module of each service.
 
+mod aside;
 pub mod at_rest;
 mod away;
 mod checkpoint;
@@ -40,6 +41,7 @@ pub use settings::DatabaseSettings;
 pub use sqlx::migrate::Migrator;
 
 use self::{
+    aside::Aside,
     away::Away,
     checkpoint::Checkpoints,
     pool::Renewal,
@@ -90,6 +92,7 @@ pub struct Database {
     storage: Storage,
     /// Of a SQLite.
     kept_open: Option<AnyPool>,
+    aside: Option<Aside>,
     _checkpoints: Option<Arc<Checkpoints>>,
 }
 
@@ -252,6 +255,7 @@ impl Database {
         }
         let kind = (dialect, Access::Read, settings.connections_max);
         let opened = Pool::open(&url, settings, kind, renewal, (storage.clone(), away.clone())).await;
+        let aside = file.is_some().then(|| Aside::new(&url, settings, (storage.clone(), away.clone())));
         let (reader, sign_in_reader) = opened.map_err(open_error)?.split(settings.connections_max);
         let wait = Duration::from_millis(settings.acquire_timeout_ms);
         let user_reads = Places::new(reader.free_places(), settings.reads_per_user_max, wait);
@@ -268,6 +272,7 @@ impl Database {
             source,
             storage,
             kept_open,
+            aside,
             _checkpoints: checkpoints,
         })
     }
@@ -287,9 +292,17 @@ impl Database {
         Ok(u64::try_from(bytes).ok())
     }
 
-    /// Waits for what is under way and closes both pools.
+    /// For statements that only read, of those who give way to everybody else: of a SQLite, connections that none but they open.
+    pub fn reader_aside(&self) -> Result<Pool, sqlx::Error> {
+        self.aside.as_ref().map_or_else(|| Ok(self.reader.clone()), Aside::pool)
+    }
+
+    /// Waits for what is under way and closes all pools.
     pub async fn close(&self) {
         self.reader.close().await;
+        if let Some(aside) = &self.aside {
+            aside.close().await;
+        }
         if let Some(connection) = &self.kept_open
             && timeout(LOG_MOVED_WITHIN, connection.close()).await.is_err()
         {

@@ -113,6 +113,19 @@ impl Pool {
     pub(super) async fn open(
         url: &str,
         settings: &DatabaseSettings,
+        kind: (Dialect, Access, u32),
+        renewal: Renewal,
+        shared: (Storage, Away),
+    ) -> Result<Self, sqlx::Error> {
+        let pool = Self::unopened(url, settings, kind, renewal, shared)?;
+        pool.connections.acquire().await?.return_to_pool().await;
+        Ok(pool)
+    }
+
+    /// The same, with no connection before somebody asks for one.
+    pub(super) fn unopened(
+        url: &str,
+        settings: &DatabaseSettings,
         (dialect, access, count): (Dialect, Access, u32),
         renewal: Renewal,
         (storage, away): (Storage, Away),
@@ -143,7 +156,7 @@ impl Pool {
             }
         };
         Ok(Self {
-            connections: options.connect(url).await?,
+            connections: options.connect_lazy(url)?,
             places: Arc::new(Semaphore::new(count as usize)),
             metrics: PoolMetrics::new(access.label(), count as usize),
             waiting: Arc::default(),

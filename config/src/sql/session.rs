@@ -49,6 +49,8 @@ pub(super) const CHECKPOINT_AT_LATEST_PAGES: u32 = 65_536;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
+    /// The same, by those who give way to all others.
+    ReadAside,
     Write,
 }
 
@@ -57,6 +59,7 @@ impl Access {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::ReadAside => "aside",
             Self::Write => "write",
         }
     }
@@ -122,7 +125,7 @@ async fn prepare_sqlite(
     connection.execute("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384").await?;
     connection.execute(AssertSqlSafe(format!("PRAGMA wal_autocheckpoint = {CHECKPOINT_AT_LATEST_PAGES}"))).await?;
     match access {
-        Access::Read => connection.execute("PRAGMA query_only = ON").await?,
+        Access::Read | Access::ReadAside => connection.execute("PRAGMA query_only = ON").await?,
         Access::Write if settings.sync_commits => connection.execute("PRAGMA synchronous = FULL").await?,
         Access::Write => connection.execute("PRAGMA synchronous = NORMAL").await?,
     };

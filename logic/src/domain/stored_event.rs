@@ -68,6 +68,8 @@ pub struct EventPage {
     pub events: Vec<StoredEvent>,
     /// The walk goes on after it.
     pub up_to: u64,
+    /// Whether it ends there for its size, so that there is more already.
+    pub has_more: bool,
 }
 
 /// What a page is taken from.

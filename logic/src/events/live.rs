@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use gim_config::{seldom::Seldom, webhook::Webhook};
+use gim_config::{seldom::Seldom, threads::Threads, webhook::Webhook};
 use gim_proto::{ResultCode, logic::Device};
 use metrics::counter;
 use serde_json::{Value, json};
@@ -139,7 +139,7 @@ impl LiveEvents {
         if webhook.is_none() && wanting().next().is_none() {
             return;
         }
-        let event = Arc::new(ToldEvent { id: self.0.ids.next_id(), kind, data: data() });
+        let event = Arc::new(ToldEvent { id: self.0.ids.next_id(), kind, data: data().to_string() });
         if webhook.is_some_and(|webhook| webhook.put(event.clone()) != Put::Done) {
             dropped("webhook", kind, 1);
         }
@@ -159,9 +159,10 @@ fn dropped(way: &'static str, kind: EventKind, count: u64) {
 
 impl LiveOutlet {
     /// Starts to hand out what comes, a call at a time, on a task that ends with what waits when the sender says so or is gone.
-    pub fn start(self) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    pub fn start(self, threads: &Threads) -> (oneshot::Sender<()>, JoinHandle<()>) {
         let (stop, stopped) = oneshot::channel();
-        (stop, tokio::spawn(self.run(stopped)))
+        let own = threads.clone();
+        (stop, threads.spawn(async move { own.for_own(self.run(stopped)).await }))
     }
 
     async fn run(mut self, mut stop: oneshot::Receiver<()>) {
@@ -192,7 +193,7 @@ impl LiveOutlet {
 
     async fn call(&self, events: &[Arc<ToldEvent>]) -> Result<(), String> {
         let place = self.webhook.place().map_err(|error| error.to_string())?;
-        let (id, body) = ToldEvent::call("live", events.iter().map(AsRef::as_ref));
+        let (id, body) = ToldEvent::call("live", events);
         self.webhook.call(place, &id, body).await.map_err(|error| error.to_string())
     }
 }

@@ -103,12 +103,10 @@ impl LiveReceiver {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     fn event(kind: EventKind, id: u64) -> Arc<ToldEvent> {
-        Arc::new(ToldEvent { id, kind, data: Value::Null })
+        Arc::new(ToldEvent { id, kind, data: String::new() })
     }
 
     #[tokio::test]

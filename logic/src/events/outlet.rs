@@ -1,13 +1,15 @@
 //! The task that hands events out to the webhook: one call at a time, tried until it is taken, so that what comes after it waits.
 //!
-//! On Tokio. Always holds: the walk is moved on after a call was answered with 2xx, or its body is in the dead-letter file on the disk; the
-//! same call has the same `webhook-id` and body however often it is tried. Nobody waits for it.
+//! On threads that give way to what people wait for ([`gim_config::threads`]): where processors are short, events come later, and no send does.
+//! Always holds: the walk is moved on after a call was answered with 2xx, or its body is in the dead-letter file on the disk; the
+//! same call has the same `webhook-id` and body however often it is tried. Nobody waits for it, nor for anything that it holds.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gim_config::{
     seldom::Seldom,
+    threads::Threads,
     webhook::{Secret, Webhook},
 };
 use metrics::counter;
@@ -41,6 +43,7 @@ pub struct EventOutlet {
     dead_letters: DeadLetters,
     settings: EventSettings,
     failures: Seldom,
+    threads: Threads,
 }
 
 /// A call of the webhook.
@@ -79,6 +82,7 @@ impl EventOutlet {
         store: &Store,
         settled: Settled,
         teller: &Teller,
+        threads: &Threads,
     ) -> Result<Option<Self>, String> {
         let events = settings.events.clone();
         let Some(webhook) = webhook(&events)? else { return Ok(None) };
@@ -88,19 +92,21 @@ impl EventOutlet {
             format!("data_dir: {path}, where events go that nobody takes, cannot be written: {error}")
         })?;
         Ok(Some(Self {
-            walk: Walk::new(WALK, store, settled),
+            walk: Walk::new(WALK, &store.aside().map_err(|error| error.to_string())?, settled),
             teller: teller.choosing(events.kinds.clone(), events.group_kinds.clone()),
             webhook,
             dead_letters,
             settings: events,
             failures: Seldom::default(),
+            threads: threads.clone(),
         }))
     }
 
     /// Starts to hand out, on a task that ends after the sender says so or is gone.
     pub fn start(self) -> (oneshot::Sender<()>, JoinHandle<()>) {
         let (stop, stopped) = oneshot::channel();
-        (stop, tokio::spawn(self.run(stopped)))
+        let threads = self.threads.clone();
+        (stop, threads.spawn(self.run(stopped)))
     }
 
     /// Hands out until it is asked to stop; then another node may go on at once.
@@ -116,15 +122,15 @@ impl EventOutlet {
         let limits = PageLimits { events: self.settings.batch_events_max, bytes: self.settings.batch_bytes_max };
         loop {
             let page = self.walk.next(limits).await;
-            let events: Vec<_> = page.events.iter().filter_map(|event| self.teller.tell(event)).collect();
+            let events: Vec<ToldEvent> = page.events.iter().filter_map(|event| self.teller.tell(event)).collect();
             if events.is_empty() {
                 self.walk.pass(page.up_to);
                 continue;
             }
-            let (id, body) = ToldEvent::call("events", events.iter());
+            let (id, body) = ToldEvent::call("events", &events);
             let call = EventCall { id, count: events.len() as u64, body };
             // Where it is lost, whoever holds the walk goes on where it was.
-            if self.deliver(&call).await.is_ok() && self.walk.advance(page.up_to).await.is_err() {
+            if self.deliver(&call).await.is_ok() && self.walk.move_on(page.up_to).await.is_err() {
                 tracing::debug!(id = call.id, "these events are told once more");
             }
         }
@@ -158,7 +164,8 @@ impl EventOutlet {
 
     async fn try_once(&self, call: &EventCall) -> Result<(), String> {
         let place = self.webhook.place().map_err(|error| error.to_string())?;
-        self.webhook.call(place, &call.id, call.body.clone()).await.map_err(|error| error.to_string())
+        let called = self.threads.for_own(self.webhook.call(place, &call.id, call.body.clone()));
+        called.await.map_err(|error| error.to_string())
     }
 
     /// Between half of a pause and all of it, so that nodes and services do not come back at once; longer while the walk is to stand still.

@@ -1,12 +1,16 @@
 //! How what happened is told: which kind of event it is, whether it is wanted, and its JSON. Pure.
 //!
-//! Ids are strings, as JSON has no numbers of 64 bits. Part 15 of the protocol has the table.
+//! An event is written once, as the text in which it leaves: there may be tens of thousands a second. Ids are strings, as JSON has no numbers
+//! of 64 bits. Part 15 of the protocol has the table.
+
+use std::borrow::Borrow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use gim_config::grpc::{Schema, SchemaError};
 use gim_proto::{connect::MessageCommand, logic::Event, typed_content};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::{
     clients::word_lists::WordLists,
@@ -28,32 +32,43 @@ pub struct ToldEvent {
     pub id: u64,
     /// Which kind.
     pub kind: EventKind,
-    /// What the table of the protocol says of it.
-    pub data: Value,
+    /// What the table of the protocol says of it, in JSON.
+    pub data: String,
 }
 
 impl ToldEvent {
     /// A call of the webhook with these: its id, and its body.
-    pub fn call<'a>(name: &str, events: impl ExactSizeIterator<Item = &'a Self>) -> (String, Bytes) {
-        let events: Vec<Value> = events.map(Self::json).collect();
-        let id_of = |event: Option<&Value>| event.and_then(|event| event["id"].as_str()).unwrap_or_default().to_owned();
+    pub fn call<E: Borrow<Self>>(name: &str, events: &[E]) -> (String, Bytes) {
+        let id_of = |event: Option<&E>| event.map(|event| event.borrow().id.to_string()).unwrap_or_default();
         let id = format!("{name}-{}-{}", id_of(events.first()), id_of(events.last()));
-        let timestamp = events.last().map_or(Value::Null, |event| event["timestamp"].clone());
-        let body = json!({ "type": "events", "timestamp": timestamp, "data": { "events": events } });
-        (id, body.to_string().into())
+        let bytes = events.iter().map(|event| event.borrow().data.len() + AROUND_DATA_BYTES).sum::<usize>();
+        let mut body = String::with_capacity(bytes + AROUND_DATA_BYTES);
+        body.push_str(r#"{"data":{"events":["#);
+        let mut timestamp = String::new();
+        for (place, event) in events.iter().map(Borrow::borrow).enumerate() {
+            timestamp = clock::rfc3339(message_id::time_ms(event.id));
+            let id = event.id.to_string();
+            let before = if place == 0 { r#"{"data":"# } else { r#",{"data":"# };
+            let parts = [before, &event.data, r#","id":""#, &id, r#"","timestamp":""#, &timestamp, r#"","type":""#];
+            parts.iter().for_each(|part| body.push_str(part));
+            body.push_str(event.kind.name());
+            body.push_str(r#""}"#);
+        }
+        body.push_str(r#"]},"timestamp":""#);
+        body.push_str(&timestamp);
+        body.push_str(r#"","type":"events"}"#);
+        (id, body.into())
     }
 
     /// As streams get it.
     pub fn to_wire(&self) -> Event {
         let timestamp_ms = message_id::time_ms(self.id);
-        Event { id: self.id, r#type: self.kind.name().into(), timestamp_ms, data: self.data.to_string() }
-    }
-
-    fn json(&self) -> Value {
-        let timestamp = clock::rfc3339(message_id::time_ms(self.id));
-        json!({ "id": self.id.to_string(), "type": self.kind.name(), "timestamp": timestamp, "data": self.data })
+        Event { id: self.id, r#type: self.kind.name().into(), timestamp_ms, data: self.data.clone() }
     }
 }
+
+/// About so long is what stands around the data of an event in a call.
+const AROUND_DATA_BYTES: usize = 128;
 
 /// Says what happened.
 #[derive(Debug, Clone)]
@@ -107,51 +122,94 @@ impl Teller {
         })
     }
 
-    fn message(&self, message: &Message, receivers: Option<&[u64]>) -> Value {
-        let content = message.said();
-        let mut data = head(message);
-        if message.sender_id != 0 {
-            data.insert("sender_id".into(), id(message.sender_id));
-        }
+    fn message(&self, message: &Message, receivers: Option<&[u64]>) -> String {
+        let mut told = ToldMessage::of(message);
+        told.sender_id = (message.sender_id != 0).then_some(Id(message.sender_id));
         if message.group_id != 0 {
-            data.insert("group_id".into(), id(message.group_id));
+            told.group_id = Some(Id(message.group_id));
         } else if let Some(receivers) = receivers {
             let is_other =
                 |user_id: &&u64| message.sender_id == 0 || receivers.len() == 1 || **user_id != message.sender_id;
-            data.insert("user_ids".into(), receivers.iter().filter(is_other).map(|&user_id| id(user_id)).collect());
+            told.user_ids = Some(receivers.iter().filter(is_other).map(|&user_id| Id(user_id)).collect());
         }
         if message.is_recalled() {
-            data.insert("is_recalled".into(), true.into());
-            return data.into();
+            told.is_recalled = Some(true);
+            return text(&told);
         }
-        if let Some(name) = content_name(message.command)
-            && let Some(typed) = self.schema.message_json(name, &content)
-        {
-            data.insert("typed_content".into(), typed);
+        let content = message.said();
+        if let Some(name) = content_name(message.command) {
+            told.typed_content = self.schema.message_json(name, &content);
         }
-        let words = self.words.flagged(message);
-        if !words.is_empty() {
-            data.insert("words".into(), words.into());
-        }
+        told.words = self.words.flagged(message);
         if typed_content::COMMANDS.contains(&message.command) {
-            data.insert("preview".into(), typed_content::preview(message.command, content.clone()).into());
+            told.preview = Some(typed_content::preview(message.command, content.clone()));
         }
-        data.insert("content".into(), BASE64_STANDARD.encode(&content).into());
-        data.into()
+        told.content = Some(BASE64_STANDARD.encode(&content));
+        text(&told)
     }
 
-    fn change(&self, message: &Message) -> Value {
-        let mut data = head(message);
-        data.insert("group_id".into(), id(message.group_id));
+    fn change(&self, message: &Message) -> String {
+        let mut told = ToldMessage::of(message);
+        told.group_id = Some(Id(message.group_id));
         let (change, name) = match MessageCommand::try_from(message.command) {
             Ok(MessageCommand::McAddGroupMembers) => ("members_added", "logic.AddGroupMembersPush"),
             Ok(MessageCommand::McRemoveGroupMember) => ("members_removed", "logic.RemoveGroupMemberPush"),
             _ => ("updated", "logic.UpdateGroupPush"),
         };
-        data.insert("change".into(), change.into());
-        data.extend(self.schema.message_json(name, &message.content).map(|details| ("details".into(), details)));
-        data.into()
+        told.change = Some(change);
+        told.details = self.schema.message_json(name, &message.content);
+        text(&told)
     }
+}
+
+/// A message, as far as it is told.
+#[derive(Debug, Default, Serialize)]
+struct ToldMessage {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+    command: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    created_at_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_id: Option<Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_recalled: Option<bool>,
+    message_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender_id: Option<Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    typed_content: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_ids: Option<Vec<Id>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    words: Vec<String>,
+}
+
+impl ToldMessage {
+    fn of(message: &Message) -> Self {
+        let (message_id, created_at_ms) = (Id(message.id), message.created_at_ms);
+        Self { message_id, command: message.command, created_at_ms, ..Self::default() }
+    }
+}
+
+/// A number of 64 bits.
+#[derive(Debug, Default, Clone, Copy)]
+struct Id(u64);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Nothing of this kind fails to be written.
+fn text(told: &impl Serialize) -> String {
+    serde_json::to_string(told).unwrap_or_else(|_| "{}".into())
 }
 
 /// What it is.
@@ -171,40 +229,27 @@ fn is_change(message: &Message) -> bool {
     message.sender_id == 0 && message.group_id != 0 && commands.iter().any(|&command| command as i32 == message.command)
 }
 
-fn head(message: &Message) -> Map<String, Value> {
-    let mut data = Map::new();
-    data.insert("message_id".into(), id(message.id));
-    data.insert("command".into(), message.command.into());
-    data.insert("created_at_ms".into(), message.created_at_ms.into());
-    data
-}
-
-fn recalled(recall: &Recall) -> Value {
-    let mut data = Map::new();
-    data.insert("message_id".into(), id(recall.message_id));
-    data.insert("sender_id".into(), id(recall.sender_id));
+fn recalled(recall: &Recall) -> String {
+    let mut data = json!({ "message_id": Id(recall.message_id), "sender_id": Id(recall.sender_id) });
     if recall.group_id != 0 {
-        data.insert("group_id".into(), id(recall.group_id));
+        data["group_id"] = json!(Id(recall.group_id));
     } else {
         let others =
             recall.receivers.iter().filter(|user_id| recall.receivers.len() == 1 || **user_id != recall.sender_id);
-        data.insert("user_ids".into(), others.map(|&user_id| id(user_id)).collect());
+        data["user_ids"] = others.map(u64::to_string).collect();
     }
-    data.into()
+    data.to_string()
 }
 
-fn position(read: &StoredRead) -> Value {
+fn position(read: &StoredRead) -> String {
     let (peer, peer_id) = match read.peer {
         Peer::User(user_id) => ("peer_user_id", user_id),
         Peer::Group(group_id) => ("group_id", group_id),
     };
-    json!({
-        "user_id": id(read.user_id), peer: id(peer_id), "seq": id(read.seq), "message_id": id(read.message_id),
-    })
-}
-
-fn id(id: u64) -> Value {
-    id.to_string().into()
+    let data = json!({
+        "user_id": Id(read.user_id), peer: Id(peer_id), "seq": Id(read.seq), "message_id": Id(read.message_id),
+    });
+    data.to_string()
 }
 
 /// The protobuf message of a typed content.
@@ -249,17 +294,52 @@ mod tests {
         Message { id: 1 << 40, group_id, created_at_ms: 5, ..Message::unnumbered(command, content.into(), sender_id) }
     }
 
+    /// Events of a call that is made of these alone.
+    fn called(events: &[ToldEvent]) -> (String, Vec<Value>) {
+        let (id, body) = ToldEvent::call("events", events);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["type"], body.as_object().unwrap().len()), (&json!("events"), 3));
+        let events = body["data"]["events"].as_array().unwrap().clone();
+        assert_eq!(body["timestamp"], events.last().unwrap()["timestamp"]);
+        (id, events)
+    }
+
+    fn json_of(event: ToldEvent) -> Value {
+        called(&[event]).1.remove(0)
+    }
+
+    fn data_of(event: &ToldEvent) -> Value {
+        serde_json::from_str(&event.data).unwrap()
+    }
+
+    #[test]
+    fn a_call_has_its_events_in_order_and_the_first_and_last_in_its_id() {
+        let teller = teller();
+        let told = |id| teller.tell(&stored(Message { id, ..text(7, 0) }, &[7, 8])).unwrap();
+        let (id, events) = called(&[told(1 << 40), told(1 << 41), told(1 << 42)]);
+        assert_eq!(id, "events-1099511627776-4398046511104");
+        assert_eq!(
+            events.iter().map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["1099511627776", "2199023255552", "4398046511104"]
+        );
+        assert!(
+            events
+                .iter()
+                .all(|event| event["data"]["message_id"] == event["id"] && event["data"]["user_ids"] == json!(["8"]))
+        );
+    }
+
     #[test]
     fn a_message_is_told_with_ids_as_strings_and_what_it_says() {
         let teller = teller();
-        let event = teller.tell(&stored(text(7, 0), &[7, u64::MAX >> 1])).unwrap().json();
+        let event = json_of(teller.tell(&stored(text(7, 0), &[7, u64::MAX >> 1])).unwrap());
         assert_eq!((&event["type"], &event["id"]), (&json!("message.stored"), &json!("1099511627776")));
         assert_eq!(event["timestamp"], "2024-01-01T00:04:22.144Z");
         let data = &event["data"];
         assert_eq!((&data["sender_id"], &data["user_ids"]), (&json!("7"), &json!(["9223372036854775807"])));
         assert_eq!((&data["typed_content"], &data["preview"]), (&json!({ "text": "hello" }), &json!("hello")));
         assert_eq!(data["content"], BASE64_STANDARD.encode(b"\x0a\x05hello"));
-        let recalled = teller.tell(&stored(text(7, 0).recalled(), &[7])).unwrap().json();
+        let recalled = json_of(teller.tell(&stored(text(7, 0).recalled(), &[7])).unwrap());
         assert_eq!((&recalled["data"]["is_recalled"], &recalled["data"]["user_ids"]), (&json!(true), &json!(["7"])));
         assert!(recalled["data"].get("content").is_none());
     }
@@ -268,11 +348,11 @@ mod tests {
     fn a_message_that_a_list_flags_names_the_words_as_the_list_has_them() {
         let teller = teller();
         teller.words.put(&[(WordAction::Flag, "Hello\n".into())]).unwrap();
-        assert_eq!(teller.tell(&stored(text(7, 0), &[7, 8])).unwrap().data["words"], json!(["Hello"]));
+        assert_eq!(data_of(&teller.tell(&stored(text(7, 0), &[7, 8])).unwrap())["words"], json!(["Hello"]));
         let of_a_service = teller.tell(&stored(text(0, 0), &[8])).unwrap();
-        assert!(of_a_service.data.get("words").is_none(), "nobody filters it");
+        assert!(data_of(&of_a_service).get("words").is_none(), "nobody filters it");
         teller.words.put(&[(WordAction::Mask, "hello\n".into())]).unwrap();
-        assert!(teller.tell(&stored(text(7, 0), &[7, 8])).unwrap().data.get("words").is_none());
+        assert!(data_of(&teller.tell(&stored(text(7, 0), &[7, 8])).unwrap()).get("words").is_none());
     }
 
     #[test]
@@ -283,10 +363,10 @@ mod tests {
         assert!(teller.tell(&stored(text(7, 0), &[8])).is_some());
         let read = StoredRead { id: 3, user_id: 7, peer: Peer::Group(9), seq: 4, message_id: 2 };
         assert!(teller.tell(&StoredEvent::Read(read)).is_none());
-        let data = all.tell(&StoredEvent::Read(read)).unwrap().data;
+        let data = data_of(&all.tell(&StoredEvent::Read(read)).unwrap());
         assert_eq!(data, json!({ "user_id": "7", "group_id": "9", "seq": "4", "message_id": "2" }));
         let command = MessageCommand::McRemoveGroupMember as i32;
         let change = all.tell(&stored(Message { command, content: [][..].into(), ..text(0, 9) }, &[])).unwrap();
-        assert_eq!((change.kind, &change.data["change"]), (EventKind::GroupChanged, &json!("members_removed")));
+        assert_eq!((change.kind, &data_of(&change)["change"]), (EventKind::GroupChanged, &json!("members_removed")));
     }
 }

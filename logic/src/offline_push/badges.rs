@@ -1,7 +1,7 @@
 //! How much is unread, for the number on an app's icon: counted as lists count it, when a push is handed out.
 //!
-//! On the task of [`super`]. Always holds: for all of a moment's pushes it is counted for so long at most; who comes later has none. Nothing is
-//! remembered, so that the number is right after a read, and on whichever node it is counted.
+//! For the task of [`super`], on the threads of everybody else. Always holds: for all of a moment's pushes it is counted for so long at most;
+//! who comes later has none. Nothing is remembered, so that the number is right after a read, and on whichever node it is counted.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,7 +18,7 @@ const COUNTS_MAX: usize = 8;
 const COUNT_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Badges {
     use_cases: Arc<UseCases>,
 }

@@ -1,7 +1,7 @@
 //! What has to be known about people before anybody is woken: read for all messages of a moment together.
 //!
-//! On the task of [`super`]. Always holds: a bounded number of statements for each bounded number of people, and none about people who
-//! cannot be woken.
+//! For the task of [`super`], on the threads of everybody else ([`others`]). Always holds: a bounded number of statements for each bounded number
+//! of people, and none about people who cannot be woken.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +15,7 @@ use crate::{
     domain::{conversation::Peer, push_device::PushDevice},
     error::Error,
     shared_state::SharedState,
-    store::{PushTargets, StoreError},
+    store::{PushTargets, StoreError, others},
 };
 
 /// How long it is believed which devices of a user have a push id, and of how many users. It is looked at again before a push is handed out.
@@ -49,7 +49,24 @@ impl FactReader {
     }
 
     /// About the receivers of messages: `of_all`, or of those alone who are connected from nowhere and in no large group.
-    pub(super) async fn about(&self, stored: &[Said], of_all: bool) -> Result<Facts, Error> {
+    pub(super) async fn about(self: &Arc<Self>, stored: &Arc<Vec<Said>>, of_all: bool) -> Result<Facts, Error> {
+        let (reader, stored) = (self.clone(), stored.clone());
+        others::ask(async move { reader.read_about(&stored, of_all).await }).await
+    }
+
+    /// What these have acknowledged.
+    pub(super) async fn acknowledged(self: &Arc<Self>, candidates: Vec<Candidate>) -> Result<Facts, StoreError> {
+        let reader = self.clone();
+        others::ask(async move { reader.read_acknowledged(&candidates).await }).await
+    }
+
+    /// A second look, right before these are handed out: nothing of it was believed before.
+    pub(super) async fn standing(self: &Arc<Self>, candidates: Vec<Candidate>) -> Result<Standing, StoreError> {
+        let reader = self.clone();
+        others::ask(async move { reader.read_standing(&candidates).await }).await
+    }
+
+    async fn read_about(&self, stored: &[Said], of_all: bool) -> Result<Facts, Error> {
         let user_ids = sorted(stored.iter().flat_map(|said| said.receivers.iter().copied()).collect());
         let mut facts = Facts { connected: self.connected(&user_ids).await?, ..Facts::default() };
         let is_looked_up = |user_id: &u64| of_all || !facts.connected.contains_key(user_id);
@@ -64,8 +81,7 @@ impl FactReader {
         Ok(facts)
     }
 
-    /// What these have acknowledged.
-    pub(super) async fn acknowledged(&self, candidates: &[&Candidate]) -> Result<Facts, StoreError> {
+    async fn read_acknowledged(&self, candidates: &[Candidate]) -> Result<Facts, StoreError> {
         let of_inboxes = candidates.iter().filter(|one| !one.is_large).map(|one| one.key.0);
         let in_groups = candidates.iter().filter_map(|one| one.in_large_group());
         Ok(Facts {
@@ -75,10 +91,9 @@ impl FactReader {
         })
     }
 
-    /// A second look, right before these are handed out: nothing of it was believed before.
-    pub(super) async fn standing(&self, candidates: &[&Candidate]) -> Result<Standing, StoreError> {
-        let mut facts = self.acknowledged(candidates).await?;
-        let of_user = |one: &&Candidate| one.key.1.map(|peer| (one.key.0.0, peer));
+    async fn read_standing(&self, candidates: &[Candidate]) -> Result<Standing, StoreError> {
+        let mut facts = self.read_acknowledged(candidates).await?;
+        let of_user = |one: &Candidate| one.key.1.map(|peer| (one.key.0.0, peer));
         facts.muted =
             self.targets.muted(&sorted(candidates.iter().filter_map(of_user).collect::<Vec<(u64, Peer)>>())).await?;
         let with_devices = candidates.iter().map(|one| one.key.0).filter(|(_, device_id)| *device_id != 0);

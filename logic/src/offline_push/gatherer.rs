@@ -1,10 +1,12 @@
 //! The task: what is stored is read behind the walk's place, gathered for a moment, decided about, and handed out.
 //!
 //! Always holds: the walk's place stays behind everything that waits, is being handed out, or is waited for, and moves on when all of that is
-//! seen to. So whoever takes the walk after a kill finds all of it again, looks anew who is away, and passes over what was claimed.
+//! seen to. So whoever takes the walk after a kill finds all of it again, looks anew who is away, and passes over what was claimed. It is on a
+//! thread that gives way, and asks on those of everybody else what others ask as well.
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +25,7 @@ use crate::{
     error::Error,
     metrics as names,
     settings::OfflinePushSettings,
-    store::{PushClaims, StoreError},
+    store::{PushClaims, StoreError, others},
     walk::{PageLimits, Walk},
 };
 
@@ -60,7 +62,7 @@ pub(super) struct Gatherer {
     pub settings: OfflinePushSettings,
     pub walk: Walk,
     pub claims: PushClaims,
-    pub facts: FactReader,
+    pub facts: Arc<FactReader>,
     pub badges: Option<Badges>,
     pub waiting: Waiting,
     pub handing: Handing,
@@ -157,7 +159,8 @@ impl Gatherer {
         self.forget();
         let (Some(holder), Some(cursor_id)) = (holder, self.walk.cursor_id()) else { return Ok(false) };
         let oldest = message_id::least_at(clock::now_ms() - AGE_MAX.as_millis() as i64);
-        let claims = self.claims.after(cursor_id).await?;
+        let stored = self.claims.clone();
+        let claims = others::ask(async move { stored.after(cursor_id).await }).await?;
         let claimed_up_to = claims.iter().map(|claim| claim.message_id).max().unwrap_or(0);
         let mut claimed_before = HashMap::new();
         for claim in claims {
@@ -188,7 +191,7 @@ impl Gatherer {
         let now = Instant::now();
         while held.read_at <= now && held.gathered.len() < MESSAGES_MAX {
             let page = self.walk.ahead(held.read_up_to, PAGE).await?;
-            if page.events.is_empty() || page.up_to == held.read_up_to {
+            if !page.has_more {
                 held.read_at = now + READ_INTERVAL;
             }
             for event in page.events {
@@ -223,8 +226,10 @@ impl Gatherer {
         let mut gathered = std::mem::take(&mut held.gathered);
         while !gathered.is_empty() {
             let rest = gathered.split_off(first_part(&gathered));
-            if let Err(error) = self.decide_about(&gathered).await {
-                tracing::debug!(%error, messages = gathered.len() + rest.len(), "who is away is looked at later");
+            let part = Arc::new(gathered);
+            if let Err(error) = self.decide_about(&part).await {
+                tracing::debug!(%error, messages = part.len() + rest.len(), "who is away is looked at later");
+                let mut gathered = Arc::unwrap_or_clone(part);
                 gathered.extend(rest);
                 if let Some(held) = &mut self.held {
                     let now = Instant::now();
@@ -237,7 +242,7 @@ impl Gatherer {
         }
     }
 
-    async fn decide_about(&mut self, stored: &[Said]) -> Result<(), Error> {
+    async fn decide_about(&mut self, stored: &Arc<Vec<Said>>) -> Result<(), Error> {
         let senders = &self.handing.senders;
         let facts = self.facts.about(stored, senders.want_devices()).await?;
         let mut decided = decide(stored, &facts, senders.wake_users());
@@ -273,7 +278,7 @@ impl Gatherer {
         if due.is_empty() {
             return;
         }
-        let acknowledged = match self.facts.acknowledged(&due.iter().collect::<Vec<_>>()).await {
+        let acknowledged = match self.facts.acknowledged(due.clone()).await {
             Ok(acknowledged) => acknowledged,
             Err(error) => return tracing::debug!(%error, "who did not acknowledge is looked at later"),
         };
@@ -292,7 +297,7 @@ impl Gatherer {
         if away.is_empty() {
             return;
         }
-        let standing = self.facts.standing(&away.iter().collect::<Vec<_>>()).await;
+        let standing = self.facts.standing(away.clone()).await;
         for candidate in away {
             match &standing {
                 Ok(standing) => {
@@ -318,7 +323,8 @@ impl Gatherer {
         if self.walk.advance(done).await.is_err() {
             return self.forget();
         }
-        if let Err(error) = self.claims.pass(done).await {
+        let claims = self.claims.clone();
+        if let Err(error) = others::ask(async move { claims.pass(done).await }).await {
             tracing::debug!(%error, "what was claimed is forgotten later");
         }
     }

@@ -5,13 +5,14 @@
 //! with a process are the calls that were under way.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt as _;
-use gim_config::seldom::Seldom;
+use gim_config::{seldom::Seldom, threads};
 use gim_proto::business::OfflinePush;
 use metrics::{counter, gauge, histogram};
 use tokio::task::JoinSet;
@@ -28,7 +29,7 @@ use crate::{
     domain::{clock, push_device::PushDevice},
     metrics as names,
     settings::OfflinePushSettings,
-    store::{PushClaims, PushTargets, StoreError, push_claims::PushClaim},
+    store::{PushClaims, PushTargets, StoreError, others, push_claims::PushClaim},
 };
 
 /// Until what could not be looked at, or claimed, is looked at again.
@@ -92,7 +93,7 @@ impl Handing {
     pub(super) async fn hand_out(
         &mut self,
         holder: u64,
-        facts: &FactReader,
+        facts: &Arc<FactReader>,
         badges: Option<&Badges>,
     ) -> Result<(), Lost> {
         self.forget_unregistered().await;
@@ -103,7 +104,7 @@ impl Handing {
         if batches.is_empty() && self.released.is_empty() {
             return Ok(());
         }
-        let standing = match facts.standing(&self.candidates(&batches)).await {
+        let standing = match facts.standing(self.candidates(&batches)).await {
             Ok(standing) => standing,
             Err(error) => return self.postpone(batches, &error),
         };
@@ -116,7 +117,7 @@ impl Handing {
         let claimed: Vec<PushClaim> =
             unclaimed.flat_map(|ready| ready.candidates.iter().map(|(candidate, _)| candidate.claim())).collect();
         if !claimed.is_empty() || !self.released.is_empty() {
-            match self.claims.change(holder, &claimed, &self.released).await {
+            match self.change_claims(holder, claimed).await {
                 Ok(true) => self.released.clear(),
                 Ok(false) => return Err(Lost),
                 Err(error) => {
@@ -129,10 +130,16 @@ impl Handing {
         Ok(())
     }
 
-    fn candidates(&self, batches: &[(usize, PushBatch)]) -> Vec<&Candidate> {
+    /// Claims these, and gives up what was released.
+    async fn change_claims(&self, holder: u64, claimed: Vec<PushClaim>) -> Result<bool, StoreError> {
+        let (claims, released) = (self.claims.clone(), self.released.clone());
+        others::ask(async move { claims.change(holder, &claimed, &released).await }).await
+    }
+
+    fn candidates(&self, batches: &[(usize, PushBatch)]) -> Vec<Candidate> {
         let of_batch = |(lane, batch): &(usize, PushBatch)| {
             let queue = &self.senders.lanes[*lane].queue;
-            batch.keys.iter().filter_map(move |key| queue.get(key)).collect::<Vec<_>>()
+            batch.keys.iter().filter_map(move |key| queue.get(key).cloned()).collect::<Vec<_>>()
         };
         batches.iter().flat_map(of_batch).collect()
     }
@@ -292,10 +299,11 @@ impl Handing {
             if device.push_id.is_empty() {
                 continue;
             }
-            match self.targets.forget(&device, since_ms).await {
+            let (targets, user_id) = (self.targets.clone(), device.user_id);
+            match others::ask(async move { targets.forget(&device, since_ms).await }).await {
                 Ok(true) => counter!(names::PUSH_IDS_FORGOTTEN).increment(1),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(device.user_id, %error, "a push id that reaches nobody stays for now"),
+                Err(error) => tracing::warn!(user_id, %error, "a push id that reaches nobody stays for now"),
             }
         }
     }
@@ -313,7 +321,7 @@ impl Handing {
         while self.is_calling() && tokio::time::timeout_at(until, self.ended()).await.is_ok() {}
         self.forget_unregistered().await;
         if let Some(holder) = holder.filter(|_| !self.released.is_empty())
-            && let Err(error) = self.claims.change(holder, &[], &self.released).await
+            && let Err(error) = self.change_claims(holder, Vec::new()).await
         {
             tracing::warn!(%error, pushes = self.released.len(), "pushes that were not taken are lost");
         }
@@ -328,7 +336,8 @@ async fn count_badges(ready: &mut [Ready], badges: &Badges) {
     if user_ids.is_empty() {
         return;
     }
-    let counted: HashMap<u64, u32> = badges.count(user_ids).await;
+    let badges = badges.clone();
+    let counted = threads::asked_of_others(async move { badges.count(user_ids).await }).await.unwrap_or_default();
     for ready in ready.iter_mut().filter(|ready| ready.batch.badges.is_empty()) {
         ready.batch.badges = users(ready).iter().map(|user_id| counted.get(user_id).copied().unwrap_or(0)).collect();
     }

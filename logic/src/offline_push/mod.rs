@@ -6,8 +6,8 @@
 //!                                     facts ─────────────┘                 └── away after all? ──▶ queues
 //! ```
 //! One of all logic nodes does it, the one that holds the walk `offline_push` ([`crate::walk`]); another one goes on where it ends or is killed.
-//! One task reads, gathers, decides ([`gatherer`], [`decision`], [`facts`]) and hands out ([`handing`], [`queue`], [`destinations`],
-//! [`senders`], [`badges`]).
+//! One task, on a thread that gives way to what people wait for, reads, gathers, decides ([`gatherer`], [`decision`], [`facts`]) and hands out
+//! ([`handing`], [`queue`], [`destinations`], [`senders`], [`badges`]).
 //!
 //! Always holds: no send waits for it, and nothing is written for a message; a push is claimed in the database before its call is made, so
 //! that no other process makes that call; everything is bounded and counted. What a process that is killed takes with it are the calls that
@@ -26,6 +26,7 @@ mod waiting;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use gim_config::threads::Threads;
 use tokio::{
     sync::oneshot,
     task::{JoinError, JoinHandle},
@@ -38,7 +39,7 @@ use crate::{
     clients::business::Business,
     settings::OfflinePushSettings,
     shared_state::SharedState,
-    store::{Store, push_claims::WALK},
+    store::{Store, StoreError, push_claims::WALK},
     usecase::UseCases,
     walk::{Settled, Walk},
 };
@@ -95,15 +96,18 @@ pub fn web_push_key(settings: &OfflinePushSettings) -> Result<Bytes, String> {
 }
 
 impl PreparedPushes {
-    /// Begins to hand out.
-    pub fn start(self, use_cases: Arc<UseCases>) -> OfflinePushes {
+    /// Begins to hand out, on threads that give way.
+    ///
+    /// # Errors
+    /// Where what was stored cannot be read there.
+    pub fn start(self, use_cases: Arc<UseCases>, threads: &Threads) -> Result<OfflinePushes, StoreError> {
         let Self { settings, senders, parts } = self;
         let PushParts { store, settled, shared, .. } = parts;
         let (claims, targets) = (store.push_claims.clone(), store.push_targets.clone());
         let gatherer = Gatherer {
-            walk: Walk::new(WALK, &store, settled),
+            walk: Walk::new(WALK, &store.aside()?, settled),
             claims: claims.clone(),
-            facts: FactReader::new(shared, targets.clone(), settings.group_members_max),
+            facts: Arc::new(FactReader::new(shared, targets.clone(), settings.group_members_max)),
             badges: settings.badges.then(|| Badges::new(use_cases)),
             waiting: Waiting::new(Duration::from_secs(settings.unacknowledged_s), settings.awaited_max),
             handing: Handing::new(senders, claims, targets),
@@ -112,7 +116,7 @@ impl PreparedPushes {
             settings,
         };
         let (stop, stopped) = oneshot::channel();
-        OfflinePushes { stop, task: tokio::spawn(gatherer.run(stopped, FINISH_MAX)) }
+        Ok(OfflinePushes { stop, task: threads.spawn(gatherer.run(stopped, FINISH_MAX)) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gim_config::threads::{RunningThreads, Threads};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{StartError, describe, join, numbering::MessageNumbers};
@@ -12,10 +13,16 @@ use crate::{
     store::Store,
 };
 
+/// One tells of events, and another one gathers pushes meanwhile.
+const WALK_THREADS: usize = 2;
+
 /// Before anything happens.
 pub(super) struct EventTelling {
     outlet: Option<EventOutlet>,
     live_outlet: Option<LiveOutlet>,
+    /// Of all who walk over what is stored.
+    pub threads: Threads,
+    running_threads: RunningThreads,
     pub streams: Arc<EventStreams>,
 }
 
@@ -23,6 +30,7 @@ pub(super) struct EventTelling {
 #[derive(Debug)]
 pub(super) struct RunningTelling {
     outlets: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
+    _threads: RunningThreads,
     streams: Arc<EventStreams>,
 }
 
@@ -34,19 +42,24 @@ impl EventTelling {
         numbers: &MessageNumbers,
         words: &WordLists,
     ) -> Result<Self, StartError> {
+        let no_thread =
+            |error: std::io::Error| StartError::Files(format!("no thread walks over what is stored: {error}"));
+        let (threads, running_threads) = Threads::start("walks", WALK_THREADS).map_err(no_thread)?;
         let teller = Teller::new(words.clone()).map_err(|error| StartError::Files(error.to_string()))?;
         let MessageNumbers { ids, settled, .. } = numbers;
-        let outlet = EventOutlet::new(settings, store, settled.clone(), &teller).map_err(StartError::Files)?;
+        let outlet = EventOutlet::new(settings, store, settled.clone(), &teller, &threads);
+        let outlet = outlet.map_err(StartError::Files)?;
         let webhook = outlet.as_ref().map(EventOutlet::webhook);
         let (live_events, live_outlet) = LiveEvents::new(&settings.events, ids.clone(), webhook);
         let streams = Arc::new(EventStreams::start(&settings.events, store, settled.clone(), teller, live_events));
-        Ok(Self { outlet, live_outlet, streams })
+        Ok(Self { outlet, live_outlet, threads, running_threads, streams })
     }
 
     /// Begins to tell the webhook.
     pub(super) fn start(self) -> RunningTelling {
-        let outlets = self.outlet.map(EventOutlet::start).into_iter().chain(self.live_outlet.map(LiveOutlet::start));
-        RunningTelling { outlets: outlets.collect(), streams: self.streams }
+        let live_outlet = self.live_outlet.map(|outlet| outlet.start(&self.threads));
+        let outlets = self.outlet.map(EventOutlet::start).into_iter().chain(live_outlet);
+        RunningTelling { outlets: outlets.collect(), _threads: self.running_threads, streams: self.streams }
     }
 }
 

@@ -205,7 +205,9 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     // Before anything is said.
     or_stop(&*shared, &writer, read_words(&use_cases, &store).await).await?;
     let catch_up = CatchUp::new(&store, fanout.clone());
-    let offline_pushes = pushes.map(|pushes| pushes.start(use_cases.clone()));
+    let offline_pushes = pushes.map(|pushes| pushes.start(use_cases.clone(), &events.threads)).transpose();
+    let offline_pushes = offline_pushes.map_err(|source| database_error(&store, source));
+    let offline_pushes = or_stop(&*shared, &writer, offline_pushes).await?;
 
     let listeners = listen(&settings, &use_cases, &business, (&nodes, ready.companions), &catch_up).await;
     let Listeners { clients, legacy, grpc } = or_stop(&*shared, &writer, listeners.map_err(StartError::from)).await?;
@@ -261,9 +263,13 @@ impl ReadyParts {
     }
 }
 
+fn database_error(store: &Store, source: StoreError) -> StartError {
+    StartError::Store { database: store.database.name().to_owned(), source }
+}
+
 async fn read_words(use_cases: &UseCases, store: &Store) -> Result<(), StartError> {
     use_cases.listed_words.refresh().await.map_err(|error| match error {
-        WordsError::Store(source) => StartError::Store { database: store.database.name().to_owned(), source },
+        WordsError::Store(source) => database_error(store, source),
         problem @ WordsError::Unusable(_) => StartError::Files(problem.to_string()),
     })
 }
@@ -280,7 +286,7 @@ async fn pushes(
     let pushes = offline_push::prepare(&settings.offline_push, parts).map_err(StartError::Files)?;
     if pushes.is_some() {
         let begun = store.walks.begin(WALK, numbers.newest_id.max(1)).await;
-        begun.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source })?;
+        begun.map_err(|source| database_error(store, source))?;
     }
     Ok(pushes)
 }

@@ -7,6 +7,7 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
+//! - [`others`]: on whose threads that is asked
 //! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`push_claims`], [`push_targets`], [`read_position`], [`retention`],
 //!   [`revocation`], [`room`], [`word_list`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`floors`], [`walks`], [`stored_events`]: who walks over what is stored, and what is found there
@@ -40,6 +41,7 @@ pub mod inbox;
 mod left_member;
 pub mod logic_nodes;
 mod opening;
+pub mod others;
 #[cfg(test)]
 mod plans;
 pub mod push_claims;
@@ -161,6 +163,13 @@ impl Store {
     pub async fn deployment_id(&self) -> Result<u64, sqlx::Error> {
         let id: i64 = sqlx::query_scalar("SELECT MIN(id) FROM deployment").fetch_one(&self.database.reader).await?;
         Ok(columns::from_sql(id))
+    }
+
+    /// The same, for those who give way to everybody else: what happened they read on connections of their own.
+    pub fn aside(&self) -> Result<Self, StoreError> {
+        let mut database = self.database.clone();
+        database.reader = database.reader_aside()?;
+        Ok(Self { stored_events: StoredEvents::new(&database), ..self.clone() })
     }
 
     /// The repositories of an open database. Must be called on a Tokio runtime.

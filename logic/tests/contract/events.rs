@@ -143,3 +143,25 @@ async fn what_nobody_takes_for_too_long_is_in_the_dead_letter_file() {
     assert_eq!(message_ids(&events, 7).last(), Some(&next));
     crate::support::stop(server).await;
 }
+
+#[tokio::test]
+async fn what_waits_is_told_in_calls_that_are_full() {
+    let (receiver, _listening) = EventReceiver::start(0).await;
+    let server = telling(&receiver, |_| ()).await;
+    let held = receiver.hold().await;
+    send(&server, 7, 0).await;
+    until(async || (receiver.calls() > 0).then_some(())).await;
+    let user_ids = [101, 103, 105, 107, 109];
+    let sent = send_many(&server, &user_ids, 0..40).await;
+    drop(held);
+    let events = receiver.once(|events| events.len() > 200).await;
+    assert_eq!(
+        (events.len(), receiver.different_calls()),
+        (201, 1 + 200 / 40),
+        "as many as batch_events_max in each but the first"
+    );
+    for user_id in user_ids {
+        assert_eq!(message_ids(&events, user_id), sent[&user_id]);
+    }
+    crate::support::stop(server).await;
+}

@@ -1,6 +1,7 @@
 //! A receiver of events, as a backend would have one: it checks signatures, fails when it is told to, and can be away.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -33,6 +34,8 @@ pub struct EventReceiver {
 struct Received {
     events: Mutex<Vec<Value>>,
     calls: AtomicUsize,
+    /// Of calls; one that is made again has the same.
+    ids: Mutex<BTreeSet<String>>,
     /// Every so manieth call fails, after its events were noted; 0 for none.
     fails_each: AtomicUsize,
     /// Calls are answered when nobody has it.
@@ -48,6 +51,7 @@ impl EventReceiver {
         let state = Arc::new(Received {
             events: Mutex::default(),
             calls: AtomicUsize::new(0),
+            ids: Mutex::default(),
             fails_each,
             held: Arc::default(),
         });
@@ -89,6 +93,11 @@ impl EventReceiver {
         self.state.calls.load(Ordering::Relaxed)
     }
 
+    /// How many calls were made, each counted once.
+    pub fn different_calls(&self) -> usize {
+        self.state.ids.lock().unwrap().len()
+    }
+
     /// What came, each once, when a condition holds.
     pub async fn once(&self, is_enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         until(async || {
@@ -124,6 +133,7 @@ async fn take(State(received): State<Arc<Received>>, headers: HeaderMap, body: B
     if signature != header("webhook-signature") {
         return StatusCode::UNAUTHORIZED;
     }
+    received.ids.lock().unwrap().insert(header("webhook-id"));
     let call: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(call["type"], "events");
     let fails_each = received.fails_each.load(Ordering::Relaxed);

@@ -193,3 +193,102 @@ async fn a_walk_is_held_by_one_and_taken_back_by_whoever_sends_it_elsewhere() {
     assert_eq!(next(&mut walk, 1).await.len(), 1);
     assert!(!harness.store.walks.pause("nobody", true).await.unwrap());
 }
+
+#[tokio::test]
+async fn a_page_that_is_cut_says_so_and_the_next_one_goes_on_behind_it() {
+    let harness = harness().await;
+    let mut walk = begun(&harness, alone(&harness)).await;
+    let mut ids = Vec::new();
+    for number in 0..7 {
+        ids.push(harness.push(&[7]).await.message_id);
+        if number == 3 {
+            let direct = sent(harness.submit_send(7, 8, "a")).await;
+            read(&harness, direct.seq, direct.message_id).await;
+            ids.push(direct.message_id);
+        }
+    }
+    for limits in [LIMITS, PageLimits { events: 3, bytes: 0 }, PageLimits { events: 1, bytes: 1 << 20 }] {
+        let (mut after_id, mut found) = (ids[0] - 1, Vec::new());
+        while found.len() < ids.len() + 1 {
+            let page = walk.ahead(after_id, limits).await.unwrap();
+            let of_messages = page.events.iter().filter(|event| matches!(event, StoredEvent::Message { .. }));
+            assert!(limits.bytes > 0 || of_messages.count() <= 1, "each message says more than a page may have");
+            found.extend(page.events);
+            after_id = page.up_to;
+            assert!(page.has_more || found.len() == ids.len() + 1, "{limits:?}");
+        }
+        assert!(found.is_sorted_by_key(StoredEvent::id));
+        let of_messages = found.iter().filter(|event| matches!(event, StoredEvent::Message { .. }));
+        assert_eq!(of_messages.map(StoredEvent::id).collect::<Vec<_>>(), ids, "{limits:?}");
+        let after = walk.ahead(after_id, limits).await.unwrap();
+        assert!(after.events.is_empty() && !after.has_more, "{limits:?}");
+    }
+    walk.leave().await;
+}
+
+#[tokio::test]
+async fn how_far_it_is_stands_in_the_database_soon_after_and_when_it_is_left() {
+    let harness = harness().await;
+    let mut walk = begun(&harness, alone(&harness)).await;
+    let noted = async || harness.store.walks.get("test").await.unwrap().unwrap().cursor_id;
+    let mut last = 0;
+    for _ in 0..5 {
+        last = harness.push(&[7]).await.message_id;
+        let page = timeout(DEADLINE, walk.next(LIMITS)).await.unwrap();
+        walk.move_on(page.up_to).await.unwrap();
+        assert!(noted().await <= page.up_to, "never ahead of what was handed out");
+        assert_eq!(walk.cursor_id(), Some(page.up_to));
+    }
+    let soon = async {
+        while noted().await < last {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        page = walk.next(LIMITS) => panic!("nothing else happened: {page:?}"),
+        noted = timeout(DEADLINE, soon) => noted.expect("it is noted while nothing happens"),
+    }
+    let newest = harness.push(&[7]).await.message_id;
+    let page = timeout(DEADLINE, walk.next(LIMITS)).await.unwrap();
+    walk.move_on(page.up_to).await.unwrap();
+    walk.leave().await;
+    assert!(noted().await >= newest);
+}
+
+#[tokio::test]
+async fn what_was_handed_out_and_not_noted_is_found_again() {
+    let harness = harness().await;
+    let mut walk = begun(&harness, alone(&harness)).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(harness.push(&[7]).await.message_id);
+        let page = timeout(DEADLINE, walk.next(LIMITS)).await.unwrap();
+        walk.move_on(page.up_to).await.unwrap();
+    }
+    let noted = harness.store.walks.get("test").await.unwrap().unwrap().cursor_id;
+    // As where its process is killed: nothing is given back.
+    drop(walk);
+    let newest = harness.push(&[7]).await.message_id;
+    let missing: Vec<u64> = ids.into_iter().filter(|&id| id > noted).chain([newest]).collect();
+    let mut again = Walk::new("test", &harness.store, alone(&harness));
+    let events = next(&mut again, missing.len()).await;
+    assert_eq!(events.iter().map(StoredEvent::id).collect::<Vec<_>>(), missing);
+    let stale = harness.store.walks.replay("test", noted.max(1)).await.unwrap();
+    assert!(stale && again.advance(newest).await.is_err(), "and whoever lost it moves nothing");
+}
+
+#[tokio::test]
+async fn a_walk_that_never_rests_stands_still_when_it_is_to() {
+    let harness = harness().await;
+    let mut walk = begun(&harness, alone(&harness)).await;
+    let first = harness.push(&[7]).await;
+    timeout(DEADLINE, walk.next(LIMITS)).await.unwrap();
+    harness.store.walks.pause("test", true).await.unwrap();
+    let paused = async {
+        while !walk.is_paused() {
+            walk.advance(first.message_id).await.unwrap();
+            walk.keep().await.unwrap();
+        }
+    };
+    timeout(DEADLINE, paused).await.expect("it is asked for now and then, however often it moves on");
+}
