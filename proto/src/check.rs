@@ -51,7 +51,8 @@ pub fn id(field: &str, value: u64) -> Result<u64, Violation> {
     match value {
         0 => Err(invalid(field, "must not be 0")),
         1..=ID_MAX => Ok(value),
-        _ => Err(invalid(field, format!("must be at most {ID_MAX}"))),
+        // True also for whoever said a negative number: it came as one beyond.
+        _ => Err(invalid(field, format!("must be from 1 to {ID_MAX}"))),
     }
 }
 
@@ -107,7 +108,7 @@ mod tests {
         assert!(id("id", 1).is_ok());
         assert!(id("id", ID_MAX).is_ok());
         assert!(id("id", ID_MAX + 1).is_err());
-        assert!(id("id", u64::MAX).is_err());
+        assert_eq!(id("id", u64::MAX).unwrap_err().problem, "must be from 1 to 9223372036854775807");
         assert!(ids("ids", &[], 3).is_err());
         assert!(ids("ids", &[1, 2, 3], 3).is_ok());
         assert!(ids("ids", &[1, 0], 3).is_err());

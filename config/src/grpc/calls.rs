@@ -112,6 +112,9 @@ impl CallLayer {
             connection.admit_as_service();
         } else if let Some(problem) = self.wrong_port.of_missing(request.uri().path()) {
             return Err(wrong_port::refuse_missing(&problem));
+        } else if let Some(older) = self.older.filter(|older| older.of_today(request.uri().path()).is_none()) {
+            let problem = format!("there is no such method for clients of {}", older.dialect);
+            return Err(refusal("unknown", ResultCode::UnknownCommand, &problem));
         } else {
             check_headers(request, path, &self.settings)?;
         }

@@ -12,6 +12,9 @@ use gim_proto::{CloseReason, connect::PacketCommand};
 use super::peer::Peer;
 use crate::wire::{encoded::Encoded, outbound::Kind, packet::PacketView};
 
+/// Why a connection ends for which too much waits here.
+const NEVER_SYNCED: &str = "you have not synced to the end since you signed in, and more waits for that than may";
+
 /// By the slot of the connection.
 #[derive(Debug, Default)]
 pub(super) struct HeldPushes(HashMap<usize, HeldBack>);
@@ -41,7 +44,7 @@ impl Peer<'_> {
         let held = self.context.held_pushes.0.entry(self.slot).or_default();
         held.bytes += frame.packet().len();
         if held.bytes > self.context.writer.limits.hard_bytes {
-            return self.close(CloseReason::CrSlowConsumer);
+            return self.close_saying(CloseReason::CrSlowConsumer, NEVER_SYNCED);
         }
         held.pushes.push((seq, frame));
     }

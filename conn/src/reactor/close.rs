@@ -10,6 +10,7 @@
 
 use std::io;
 
+use gim_legacy::Dialect;
 use gim_proto::CloseReason;
 
 use super::{Reactor, peer::Peer, uplink::UpItem};
@@ -39,15 +40,24 @@ impl Peer<'_> {
         self.close_coded(reason, message, None);
     }
 
+    /// Ends the connection with a sentence for a client that speaks a dialect at the port of today's.
+    pub(super) fn close_worded(&mut self, dialect: Dialect, reason: CloseReason, message: &str) {
+        self.close_with(reason, message, None, Some(dialect));
+    }
+
     /// Ends the connection; `code` is that of a WebSocket's close frame, where the reason does not say enough.
     pub(super) fn close_coded(&mut self, reason: CloseReason, message: &str, code: Option<u16>) {
+        self.close_with(reason, message, code, self.connection.dialect);
+    }
+
+    fn close_with(&mut self, reason: CloseReason, message: &str, code: Option<u16>, dialect: Option<Dialect>) {
         let Some(identity) = self.end(reason) else { return };
         if reason.rule().says_goodbye {
             let entrance = Entrance::of(self.connection.transport.as_deref());
             let advice = self.context.drain.advice(reason, self.app(), entrance, identity.device_id);
             let (reconnect_after_ms, endpoint) = advice;
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
-            let goodbye = self.worded(goodbye, Kind::Reply);
+            let goodbye = self.context.worded(dialect, goodbye, Kind::Reply);
             let words = match &self.connection.transport {
                 None => [goodbye.map(|goodbye| goodbye.piece(Default::default())), None],
                 Some(transport) => transport.last_words(goodbye, reason, code),

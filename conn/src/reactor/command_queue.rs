@@ -360,6 +360,7 @@ impl Reactor {
 impl Peer<'_> {
     /// A sign-in was refused, by logic or before it came there.
     pub(super) fn on_sign_in_refused(&mut self, frame: Encoded) {
+        let frame = self.refused_sign_in(frame);
         self.send(frame, Kind::Reply);
         match self.connection.session.on_sign_in_refused(&self.context.rules) {
             Some(reason) => self.close(reason),

@@ -64,12 +64,14 @@ impl Peer<'_> {
         self.context.metrics.counts.packets_in += 1;
         match PacketView::decode(frame) {
             Ok(packet) => self.on_packet(&packet),
-            Err(_) => self.on_bad_frame(),
+            Err(_) => self.on_bad_frame(frame),
         }
     }
 
-    pub(super) fn on_bad_frame(&mut self) -> Flow {
-        self.close(CloseReason::CrBadFrame);
+    fn on_bad_frame(&mut self, frame: &[u8]) -> Flow {
+        if self.connection.session.phase() != Phase::Unsigned || !self.close_on_stranger(frame) {
+            self.close(CloseReason::CrBadFrame);
+        }
         Flow::Stop
     }
 
@@ -145,7 +147,14 @@ impl Peer<'_> {
         }
         // Of one that is too long, the beginning has to do.
         let request_id = &packet.request_id[..packet.request_id.floor_char_boundary(REQUEST_ID_BYTES_MAX)];
-        let frame = packet::refusal(request_id, packet.command, code);
+        let frame = match self.connection.dialect {
+            // What other clients ask, and those of the port do not.
+            Some(dialect) if code == ResultCode::UnknownCommand => {
+                let sentence = format!("{}; this port is for clients of {}", code.text(), dialect.name());
+                packet::refusal_saying(request_id, packet.command, code, sentence)
+            }
+            _ => packet::refusal(request_id, packet.command, code),
+        };
         self.send(frame, Kind::Reply);
     }
 }

@@ -8,7 +8,7 @@ use gim_legacy::{
     Dialect,
     packets::{Packet, Scratch},
 };
-use gim_proto::CloseReason;
+use gim_proto::{CloseReason, ResultCode};
 
 use super::{Reactor, context::Context, peer::Peer};
 use crate::{
@@ -59,6 +59,23 @@ impl Peer<'_> {
         };
         self.context.renditions.scratch = scratch;
         flow
+    }
+
+    /// Ends the connection in the words of older clients where these sign in like this, who came to the port of today's. False where
+    /// nobody does.
+    #[cold]
+    pub(super) fn close_on_stranger(&mut self, frame: &[u8]) -> bool {
+        let signing_in = Dialect::signing_in(frame);
+        let Some(dialect) = signing_in.first() else { return false };
+        let names: Vec<&str> = signing_in.iter().map(|dialect| dialect.name()).collect();
+        self.close_worded(*dialect, CloseReason::CrBadFrame, &wrong_port_of(&names.join(" or ")));
+        true
+    }
+
+    /// The refusal of a sign-in. Who was no more than a user, a device and a token may be an older client at the wrong port.
+    pub(super) fn refused_sign_in(&self, frame: Encoded) -> Encoded {
+        let may_be_older = self.connection.dialect.is_none() && self.connection.heartbeat_s == 0;
+        if may_be_older { told_to_strangers(&frame).unwrap_or(frame) } else { frame }
     }
 
     /// The frame as the client understands it; none where its dialect has no word for it.
@@ -123,6 +140,22 @@ impl Reactor {
             self.context.renditions.has_recent = false;
         }
     }
+}
+
+/// Today's refusal with what older clients read of it, who take it for theirs; none where nobody does.
+#[cold]
+fn told_to_strangers(frame: &Encoded) -> Option<Encoded> {
+    let mut packet = frame.packet().to_vec();
+    let todays = packet.len();
+    for dialect in Dialect::all() {
+        dialect.packets().put_wrong_port(ResultCode::BadRequest, &wrong_port_of(dialect.name()), &mut packet);
+    }
+    (packet.len() > todays).then(|| Encoded::of(&packet))
+}
+
+/// What clients of a dialect, or of one of several, are told at the port of today's.
+fn wrong_port_of(dialects: &str) -> String {
+    format!("this is the port of today's clients; clients of {dialects} have another")
 }
 
 /// Allocations begin at multiples of 16, and those of one burst beside each other.

@@ -80,7 +80,7 @@ impl Syncs {
         let _turn = self.reads.turn(caller.user_id).await?;
         let inboxes = &self.inboxes;
         if request.seq > ID_MAX {
-            return Err(check::invalid("seq", format!("{} is no seq", request.seq)).into());
+            return Err(check::invalid("seq", format!("must be from 0 to {ID_MAX}")).into());
         }
         let seq = match request.seq {
             0 if request.from_start => 0,

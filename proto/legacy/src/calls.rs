@@ -3,27 +3,35 @@
 //! On the tasks of calls. Always holds: what a caller says of itself is passed on with every question and judged there, as if it had asked
 //! itself; nothing is answered that a today's method did not.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use gim_proto::{
     ResultCode,
     business::{SignInReply, SignInRequest, User},
+    check,
     connect::{MessageCommand, SendReply, SendRequest, send_request::Target},
     logic::{
-        Device, Group, GroupGetMembersReply, GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest,
-        GroupMember,
+        Device, DeviceRegisterRequest, DeviceType, Group, GroupAddMemberRequest, GroupGetMembersReply,
+        GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest, GroupMember,
     },
     page::ENTRIES_MAX,
 };
 use prost::Message;
 use tonic::{Extensions, Request, Status, async_trait, metadata::MetadataMap, service::RoutesBuilder};
 
+use crate::today;
+
 /// Pages of a list that was whole in a dialect: each is a call of its own towards the share of the caller.
 const PAGES_MAX: usize = 20;
 
 const LIST_MINE: &str = "logic.GroupExtService/ListMine";
 const GET_MEMBERS: &str = "logic.GroupExtService/GetMembers";
+const ADD_MEMBERS: &str = "logic.GroupExtService/AddMembers";
 
 /// The services of a dialect.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +139,60 @@ impl Call<'_> {
         self.send(Target::GroupId(group_id), MessageCommand::McGroupMessage as i32, content).await
     }
 
+    /// Registers a device, of a type that was known then.
+    ///
+    /// # Errors
+    /// Where it is of another one, and as today's method refuses.
+    pub async fn register<R: Message + Default>(&self, device: Device) -> Result<R, Status> {
+        if DeviceType::try_from(device.r#type).is_err() {
+            return Err(check::invalid("type", format!("there is no type {}", device.r#type)).into());
+        }
+        self.ask("logic.DeviceExtService/Register", &DeviceRegisterRequest { device: Some(device) }).await
+    }
+
+    /// Adds those of the users to a group who are not in it; who is, is passed over, and returned.
+    ///
+    /// # Errors
+    /// As today's methods refuse.
+    pub async fn add_members(&self, group_id: u64, user_ids: Vec<u64>) -> Result<Vec<u64>, Status> {
+        user_ids.iter().try_for_each(|&user_id| check::id("user_ids", user_id).map(drop))?;
+        for is_last in [false, true] {
+            let present = self.members_among(group_id, &user_ids).await?;
+            let mut added = HashSet::new();
+            let is_new = |user_id: &u64| !present.contains(user_id) && added.insert(*user_id);
+            let new: Vec<u64> = user_ids.iter().copied().filter(is_new).collect();
+            if !new.is_empty() || user_ids.is_empty() {
+                let members = new.iter().map(|&user_id| GroupMember { user_id, ..GroupMember::default() }).collect();
+                let asked: Result<(), Status> =
+                    self.ask(ADD_MEMBERS, &GroupAddMemberRequest { group_id, members }).await;
+                match asked {
+                    // Somebody else was faster.
+                    Err(status) if !is_last && ResultCode::of_status(&status) == ResultCode::AlreadyInGroup => continue,
+                    asked => asked?,
+                }
+            }
+            return Ok(user_ids.into_iter().filter(|user_id| present.contains(user_id)).collect());
+        }
+        Err(ResultCode::AlreadyInGroup.into())
+    }
+
+    /// Those of the users who are in a group. By the ascending order of its members a page tells of all up to its last one.
+    async fn members_among(&self, group_id: u64, user_ids: &[u64]) -> Result<HashSet<u64>, Status> {
+        let asked: BTreeSet<u64> = user_ids.iter().copied().collect();
+        let (mut present, mut next) = (HashSet::new(), asked.first().copied());
+        for _ in 0..PAGES_MAX {
+            let Some(user_id) = next else { return Ok(present) };
+            self.upstream.take_share(GET_MEMBERS, &self.extensions)?;
+            let request = GroupGetMembersRequest { group_id, after_user_id: user_id - 1, limit: ENTRIES_MAX };
+            let page: GroupGetMembersReply = self.ask(GET_MEMBERS, &request).await?;
+            let members = page.members.iter().map(|member| member.user_id);
+            present.extend(members.filter(|user_id| asked.contains(user_id)));
+            let told = page.members.last().filter(|_| page.has_more).map_or(u64::MAX, |member| member.user_id);
+            next = asked.range((Bound::Excluded(told), Bound::Unbounded)).next().copied();
+        }
+        if next.is_none() { Ok(present) } else { Err(too_long()) }
+    }
+
     /// All groups of the caller.
     ///
     /// # Errors
@@ -183,13 +245,23 @@ impl Call<'_> {
     }
 }
 
+/// Today's command of what is pushed into a room under a number of a dialect. There a number was the app's own, whatever it was; those of
+/// what users say to each other (`plain`, and today's) are that of a plain message.
+pub fn room_command(number: i32, plain: [i32; 2]) -> i32 {
+    let is_message = number == 0 || plain.contains(&number) || today::is_plain(number);
+    if is_message { MessageCommand::McUserMessage as i32 } else { number }
+}
+
 fn too_long() -> Status {
     ResultCode::TooLarge.status(format!("the list has more than {} entries", PAGES_MAX * ENTRIES_MAX as usize))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use super::*;
 
@@ -225,6 +297,87 @@ mod tests {
         let (call, ()) = today.begin(Request::new(()));
         let refused = call.members(5).await.unwrap_err();
         (ResultCode::of_status(&refused), endless.pages.load(Ordering::Relaxed))
+    }
+
+    /// A group with these members, in pages of two, to which somebody adds one behind the first look.
+    #[derive(Default)]
+    struct Growing {
+        members: Mutex<BTreeSet<u64>>,
+        faster: Mutex<Option<u64>>,
+        asked: Mutex<Vec<Vec<u64>>>,
+        shares: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Upstream for Arc<Growing> {
+        async fn call(
+            &self,
+            method: &'static str,
+            message: Vec<u8>,
+            _: MetadataMap,
+            _: Extensions,
+        ) -> Result<Bytes, Status> {
+            let mut members = self.members.lock().unwrap();
+            if method == GET_MEMBERS {
+                let after = GroupGetMembersRequest::decode(&message[..]).unwrap().after_user_id;
+                let mut rest = members.range(after + 1..);
+                let member = |&user_id: &u64| GroupMember { user_id, ..GroupMember::default() };
+                let page = rest.by_ref().take(2).map(member).collect();
+                return Ok(GroupGetMembersReply { members: page, has_more: rest.next().is_some() }
+                    .encode_to_vec()
+                    .into());
+            }
+            let asked = GroupAddMemberRequest::decode(&message[..]).unwrap().members;
+            let asked: Vec<u64> = asked.iter().map(|member| member.user_id).collect();
+            self.asked.lock().unwrap().push(asked.clone());
+            members.extend(self.faster.lock().unwrap().take());
+            if asked.iter().any(|user_id| members.contains(user_id)) {
+                return Err(ResultCode::AlreadyInGroup.into());
+            }
+            members.extend(asked);
+            Ok(Bytes::new())
+        }
+
+        fn take_share(&self, _: &str, _: &Extensions) -> Result<(), Status> {
+            self.shares.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        async fn users(&self, _: &[u64]) -> HashMap<u64, User> {
+            HashMap::new()
+        }
+    }
+
+    async fn added(group: &Arc<Growing>, user_ids: &[u64]) -> Result<Vec<u64>, ResultCode> {
+        let today = Today::new(group.clone());
+        let (call, ()) = today.begin(Request::new(()));
+        call.add_members(5, user_ids.to_vec()).await.map_err(|status| ResultCode::of_status(&status))
+    }
+
+    #[tokio::test]
+    async fn who_is_in_a_group_is_passed_over_and_the_others_come_in() {
+        let group = Arc::new(Growing::default());
+        *group.members.lock().unwrap() = (1..=9).chain([20, 30]).collect();
+        assert_eq!(added(&group, &[30, 3, 25, 12, 25]).await.unwrap(), [30, 3]);
+        assert_eq!(*group.asked.lock().unwrap(), [vec![25, 12]]);
+        assert_eq!(group.shares.load(Ordering::Relaxed), 2, "no page is read in which none of them can be");
+        assert_eq!(added(&group, &[12, 25]).await.unwrap(), [12, 25], "nobody is left to be added");
+        // One of them comes in between the look and the call.
+        *group.faster.lock().unwrap() = Some(41);
+        assert_eq!(added(&group, &[40, 41]).await.unwrap(), [41]);
+        assert_eq!(group.asked.lock().unwrap()[1..], [vec![40, 41], vec![40]]);
+        assert_eq!(added(&group, &[50, 0]).await, Err(ResultCode::BadRequest));
+        assert!(!group.members.lock().unwrap().contains(&50));
+    }
+
+    #[test]
+    fn plain_numbers_of_either_time_are_plain_in_a_room() {
+        let plain = MessageCommand::McUserMessage as i32;
+        assert_eq!([0, 1, 2, 100, 101].map(|number| room_command(number, [100, 101])), [plain; 5]);
+        assert_eq!(
+            [-1, 3, 102, 110, 200, 2_001].map(|number| room_command(number, [100, 101])),
+            [-1, 3, 102, 110, 200, 2_001]
+        );
     }
 
     #[tokio::test]

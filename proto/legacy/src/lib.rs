@@ -23,9 +23,13 @@ pub mod d2025_08;
 
 use std::{fmt, num::NonZeroU8};
 
+use gim_proto::connect::PacketCommand;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use self::{calls::Calls, packets::Packets};
+use self::{
+    calls::Calls,
+    packets::{Packets, Scratch},
+};
 
 /// All of them whose folders are there, as `build.rs` says.
 const ALL: &[&Spoken] = &[
@@ -75,6 +79,16 @@ impl Dialect {
                 Err(format!("there is no dialect `{name}`, only {}", names.join(", ")))
             }
         }
+    }
+
+    /// Those in which a frame is a sign-in, the newest first.
+    pub fn signing_in(frame: &[u8]) -> Vec<Self> {
+        let mut scratch = Scratch::default();
+        let mut signs_in = |dialect: &Self| {
+            let read = dialect.packets().read(frame, &mut scratch);
+            read.is_ok_and(|packet| packet.command == PacketCommand::PcSignIn as i32)
+        };
+        Self::all().filter(|dialect| signs_in(dialect)).collect()
     }
 
     /// The month in which clients spoke it.

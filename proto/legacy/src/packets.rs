@@ -5,6 +5,8 @@
 
 use std::fmt::Display;
 
+use gim_proto::ResultCode;
+
 use crate::fields::Malformed;
 
 /// The command of whatever has none of today's. Its answer has to repeat the number of the dialect, which stands before the request id.
@@ -65,4 +67,8 @@ pub trait Packets: Sync {
 
     /// Appends what the server says. False, and nothing is appended, where the dialect has no word for it.
     fn write(&self, said: &Packet<'_>, frame: &mut Vec<u8>) -> bool;
+
+    /// Appends to today's refusal of a sign-in what clients of the dialect read of it, where they take it for one of theirs and so would
+    /// read no refusal in it. Today's clients pass over that.
+    fn put_wrong_port(&self, _code: ResultCode, _sentence: &str, _refusal: &mut Vec<u8>) {}
 }

@@ -1,11 +1,19 @@
 //! What today's server says on a long connection, as views: what a dialect rewrites. Pure data.
 
-use gim_proto::{CloseReason, ResultCode, connect::MessageStatus};
+use std::ops::RangeInclusive;
+
+use gim_proto::{
+    CloseReason, ResultCode,
+    connect::{MessageCommand, MessageStatus},
+};
 
 use crate::fields::{Malformed, visit};
 
 /// The numbers of messages that are the server's own, and that no dialect knows.
-const OF_THE_SERVER: std::ops::RangeInclusive<i32> = 112..=199;
+const OF_THE_SERVER: RangeInclusive<i32> = 112..=199;
+
+/// The numbers of which dialects know some: of news, and of what users say to each other.
+const OF_DIALECTS: RangeInclusive<i32> = 100..=199;
 
 /// A `connect.Message`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -100,6 +108,27 @@ impl<'a> Message<'a> {
     pub fn is_unheard_of(&self, known: &[i32]) -> bool {
         let is_news = OF_THE_SERVER.contains(&self.command) && !known.contains(&self.command);
         self.seq == 0 && (is_news || self.is_gone())
+    }
+
+    /// Whether it is said in a room, and is no more than that to a dialect: plain, or under one of the dialect's own numbers by a user.
+    /// These numbers stand for contents in which the server says who speaks.
+    pub fn is_plain_in_room(&self) -> bool {
+        let is_borrowed = self.is_from_user && OF_DIALECTS.contains(&self.command);
+        self.room_id != 0 && (is_plain(self.command) || is_borrowed)
+    }
+
+    /// What a user, or a service plainly, says in a room, without the card around it, which a service may leave out. None where it is
+    /// anything else.
+    ///
+    /// # Errors
+    /// Where the content is no message.
+    pub fn said_in_room(&self) -> Result<Option<&'a [u8]>, Malformed> {
+        if self.room_id == 0 || !(self.is_from_user || is_plain(self.command)) {
+            return Ok(None);
+        }
+        let Wrapped { from_user, content, .. } = Wrapped::read(self.content)?;
+        let has_card = self.is_from_user || from_user.user_id != 0;
+        Ok(Some(if has_card { content } else { self.content }))
     }
 }
 
@@ -198,6 +227,11 @@ impl<'a> Reply<'a> {
         })?;
         Ok(Self { code: code_of(reason).number(), message, data: b"" })
     }
+}
+
+/// Whether a command is that of what a user says in bytes of the app's own.
+pub fn is_plain(command: i32) -> bool {
+    [MessageCommand::McUserMessage as i32, MessageCommand::McGroupMessage as i32].contains(&command)
 }
 
 /// Up to which seq a client has its inbox that gets this answer to a sync: 0 where it has not said, or was refused. None where there is a

@@ -2,12 +2,12 @@
 
 use gim_legacy::d2020_12::wire::{
     AddFriendReq, AddGroupMembersReq, AgreeAddFriendReq, CreateGroupReq, Custom, DeleteGroupMemberReq, GetFriendsReq,
-    GetGroupMembersReq, GetGroupReq, GetGroupsReq, GetUserReq, Input, Message, MessageAck, MessageSend, MessageType,
-    Output, PackageType, ReceiverType, RegisterDeviceReq, SearchUserReq, SendMessageReq, SenderType, SetFriendReq,
-    SignInInput, SignInReq, SyncInput, SyncOutput, Text, UpdateGroupMemberReq, UpdateGroupReq, UpdateUserReq,
-    business_ext_client::BusinessExtClient, logic_ext_client::LogicExtClient,
+    GetGroupMembersReq, GetGroupReq, GetGroupsReq, GetUserReq, GroupType, Input, Message, MessageAck, MessageSend,
+    MessageType, Output, PackageType, ReceiverType, RegisterDeviceReq, SearchUserReq, SendMessageReq, SenderType,
+    SetFriendReq, SignInInput, SignInReq, SyncInput, SyncOutput, Text, UpdateGroupMemberReq, UpdateGroupReq,
+    UpdateUserReq, Voice, business_ext_client::BusinessExtClient, logic_ext_client::LogicExtClient,
 };
-use gim_proto::metadata;
+use gim_proto::{ResultCode, metadata};
 use prost::Message as _;
 use tonic::{Request, Status, transport::Channel};
 
@@ -200,7 +200,8 @@ impl OlderClient for Older {
 
     fn make_group(&self, server: &Server, member_id: u64) -> u64 {
         let member_ids = vec![member_id as i64];
-        let request = CreateGroupReq { name: "group".into(), member_ids, ..CreateGroupReq::default() };
+        let r#type = GroupType::GtSmall as i32;
+        let request = CreateGroupReq { name: "group".into(), r#type, member_ids, ..CreateGroupReq::default() };
         let group_id = server.call(logic(server).create_group(self.signed(request))).unwrap().group_id;
         let listed = server.call(logic(server).get_groups(self.signed(GetGroupsReq {}))).unwrap().groups;
         assert_eq!(listed.iter().map(|group| (group.group_id, group.user_mum)).collect::<Vec<_>>(), [(group_id, 2)]);
@@ -217,6 +218,13 @@ impl OlderClient for Older {
         server.call(logic(server).get_groups(self.signed(GetGroupsReq {}))).map(drop)
     }
 
+    fn add_members(&self, server: &Server, group_id: u64, user_ids: &[u64]) -> Result<Option<Vec<u64>>, Status> {
+        let user_ids = user_ids.iter().map(|user_id| *user_id as i64).collect();
+        let request = self.signed(AddGroupMembersReq { group_id: group_id as i64, user_ids });
+        let reply = server.call(logic(server).add_group_members(request))?;
+        Ok(Some(reply.user_ids.into_iter().map(|user_id| user_id as u64).collect()))
+    }
+
     fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
         self.send(server, ReceiverType::RtUser, user_id, text);
     }
@@ -225,8 +233,12 @@ impl OlderClient for Older {
         self.send(server, ReceiverType::RtSmallGroup, group_id, text);
     }
 
-    fn push_to_room(&self, _server: &Server, _text: &str) -> bool {
-        false
+    fn push_to_room_as(&self, _server: &Server, _number: i32, _content: Vec<u8>) -> Option<Result<(), Status>> {
+        None
+    }
+
+    fn said_by(_user_id: u64, text: &str) -> Vec<u8> {
+        Text { text: text.to_owned() }.encode_to_vec()
     }
 
     fn call_the_rest(&self, server: &Server, friend_id: u64, group_id: u64) {
@@ -254,7 +266,7 @@ impl OlderClient for Older {
         let request = DeleteGroupMemberReq { group_id, user_id: friend_id };
         server.call(logic.delete_group_member(self.signed(request))).unwrap();
         let request = AddGroupMembersReq { group_id, user_ids: vec![friend_id] };
-        assert_eq!(server.call(logic.add_group_members(self.signed(request))).unwrap().user_ids, [friend_id]);
+        server.call(logic.add_group_members(self.signed(request))).unwrap();
         let request = DeleteGroupMemberReq { group_id, user_id: friend_id };
         server.call(logic.delete_group_member(self.signed(request))).unwrap();
 
@@ -280,8 +292,8 @@ impl OlderClient for Older {
         server.call_all(calls).into_iter().filter_map(Result::err).collect()
     }
 
-    fn register_at(server: &Server, channel: Channel) -> Result<u64, Status> {
-        let device = RegisterDeviceReq { r#type: 1, brand: "old".into(), ..RegisterDeviceReq::default() };
+    fn register_of(server: &Server, channel: Channel, r#type: i32) -> Result<u64, Status> {
+        let device = RegisterDeviceReq { r#type, brand: "old".into(), ..RegisterDeviceReq::default() };
         let registered = server.call(LogicExtClient::new(channel).register_device(device));
         registered.map(|reply| reply.device_id as u64)
     }
@@ -338,11 +350,24 @@ fn does_wrong(server: &Server, way: Way) {
         assert_eq!((answer.request_id, answer.r#type, answer.code), (5, unknown, 10005));
     }
     let answer = ask(&mut connection, input(PackageType::PtSync, 6, SyncInput { seq: -1 }.encode_to_vec()));
-    assert_eq!((answer.r#type(), answer.code), (PackageType::PtSync, 10001), "{}", answer.message);
+    assert_eq!((answer.r#type(), answer.code), (PackageType::PtSync, 10001));
+    assert_eq!(answer.message, "seq: must be from 0 to 9223372036854775807");
 
     let member_id = client.signed(GetGroupMembersReq { group_id: -5 });
     let refused = server.call(logic(server).get_group_members(member_id)).unwrap_err();
-    assert!(refused.message().contains("group_id"), "{refused}");
+    assert_eq!(refused.message(), "group_id: must be from 1 to 9223372036854775807");
+
+    for r#type in [GroupType::GtUnknown as i32, 77, -1] {
+        let group = client.signed(CreateGroupReq { name: "group".into(), r#type, ..CreateGroupReq::default() });
+        let refused = server.call(logic(server).create_group(group)).unwrap_err();
+        assert_eq!(refused.message(), "type: must be that of a small or of a large group");
+    }
+    let message_content = Voice { id: "i".into(), duration: -1, ..Voice::default() }.encode_to_vec().into();
+    let (receiver_type, message_type) = (ReceiverType::RtUser as i32, MessageType::MtVoice as i32);
+    let voice = SendMessageReq { receiver_type, receiver_id: 1, message_type, message_content, ..Default::default() };
+    let refused = server.call(logic(server).send_message(client.signed(voice))).unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::BadRequest);
+    assert_eq!(refused.message(), "message_content.duration: must not be negative");
 
     // A newer client signs in here: its packet is none of the dialect's, and is told so in the dialect's form.
     let mut connection = Framed::open(server, NAME, way);

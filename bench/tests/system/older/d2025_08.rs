@@ -6,7 +6,7 @@ use gim_legacy::d2025_08::wire::{
         AddMembersRequest, DeleteMemberRequest, FriendAddRequest, FriendAgreeRequest, FriendSetRequest,
         GetMembersRequest, GroupCreateRequest, GroupGetRequest, GroupMessagePush, GroupUpdateRequest, PushRoomRequest,
         RegisterDeviceRequest, SendFriendMessageRequest, SendGroupMessageRequest, SyncRequest, UpdateMemberRequest,
-        UserMessagePush, device_ext_service_client::DeviceExtServiceClient,
+        User, UserMessagePush, device_ext_service_client::DeviceExtServiceClient,
         friend_ext_service_client::FriendExtServiceClient, group_ext_service_client::GroupExtServiceClient,
         message_ext_service_client::MessageExtServiceClient, room_ext_service_client::RoomExtServiceClient,
     },
@@ -70,9 +70,6 @@ impl Older {
             self.seq = message.seq;
         }
         match message.command() {
-            _ if message.room_id != 0 => {
-                self.shown.push(Shown { spot: Spot::Room, text: text(&message.content) });
-            }
             Command::UserMessage => {
                 let push = UserMessagePush::decode(message.content).unwrap();
                 let spot = Spot::User(push.from_user.unwrap().user_id);
@@ -81,6 +78,9 @@ impl Older {
             Command::GroupMessage => {
                 let push = GroupMessagePush::decode(message.content).unwrap();
                 self.shown.push(Shown { spot: Spot::Group(push.group_id), text: text(&push.content) });
+            }
+            _ if message.room_id != 0 => {
+                self.shown.push(Shown { spot: Spot::Room, text: text(&message.content) });
             }
             _ => {}
         }
@@ -193,6 +193,12 @@ impl OlderClient for Older {
         server.call(groups.list(self.signed(()))).map(drop)
     }
 
+    fn add_members(&self, server: &Server, group_id: u64, user_ids: &[u64]) -> Result<Option<Vec<u64>>, Status> {
+        let request = self.signed(AddMembersRequest { group_id, user_ids: user_ids.to_vec() });
+        let reply = server.call(GroupExtServiceClient::new(server.older_channel(NAME)).add_members(request));
+        reply.map(|_| None)
+    }
+
     fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
         let request = self.signed(SendFriendMessageRequest { user_id, content: text.to_owned().into() });
         let reply = server.call(FriendExtServiceClient::new(server.older_channel(NAME)).send_message(request));
@@ -205,11 +211,15 @@ impl OlderClient for Older {
         assert_ne!(reply.unwrap().message_id, 0);
     }
 
-    fn push_to_room(&self, server: &Server, text: &str) -> bool {
-        let (command, content) = (Command::UserMessage as i32, text.to_owned().into());
+    fn push_to_room_as(&self, server: &Server, command: i32, content: Vec<u8>) -> Option<Result<(), Status>> {
+        let content = content.into();
         let request = self.signed(PushRoomRequest { room_id: ROOM, command, content, ..PushRoomRequest::default() });
-        server.call(RoomExtServiceClient::new(server.older_channel(NAME)).push_room(request)).unwrap();
-        true
+        Some(server.call(RoomExtServiceClient::new(server.older_channel(NAME)).push_room(request)))
+    }
+
+    fn said_by(user_id: u64, text: &str) -> Vec<u8> {
+        let from_user = Some(User { user_id, ..User::default() });
+        UserMessagePush { from_user, content: text.to_owned().into() }.encode_to_vec()
     }
 
     fn call_the_rest(&self, server: &Server, friend_id: u64, group_id: u64) {
@@ -257,8 +267,8 @@ impl OlderClient for Older {
         server.call_all(calls).into_iter().filter_map(Result::err).collect()
     }
 
-    fn register_at(server: &Server, channel: Channel) -> Result<u64, Status> {
-        let device = RegisterDeviceRequest { r#type: 1, brand: "old".into(), ..RegisterDeviceRequest::default() };
+    fn register_of(server: &Server, channel: Channel, r#type: i32) -> Result<u64, Status> {
+        let device = RegisterDeviceRequest { r#type, brand: "old".into(), ..RegisterDeviceRequest::default() };
         let registered = server.call(DeviceExtServiceClient::new(channel).register_device(device));
         registered.map(|reply| reply.device_id)
     }
@@ -392,7 +402,7 @@ fn does_wrong(server: &Server, way: Way) {
     let request = client.signed(GetMembersRequest { group_id: u64::MAX });
     let mut groups = GroupExtServiceClient::new(server.older_channel(NAME));
     let refused = server.call(groups.get_members(request)).unwrap_err();
-    assert!(refused.message().contains("group_id"), "{refused}");
+    assert_eq!(refused.message(), "group_id: must be from 1 to 9223372036854775807");
 
     // What is no frame of the dialect is refused in its form, and the connection ends.
     let mut connection = Framed::open(server, NAME, way);

@@ -9,6 +9,8 @@ use gim_proto::{
     logic::{DeviceRegisterRequest, device_ext_service_client::DeviceExtServiceClient},
 };
 use prost::Message as _;
+use tonic::{Request, client::Grpc};
+use tonic_prost::ProstCodec;
 
 use super::{
     OlderClient, each_dialect, make_group, read_until,
@@ -91,6 +93,45 @@ fn calls_of_today_are_unknown_at_the_doors_of_a_dialect() {
 }
 
 #[test]
+fn a_method_that_nobody_has_is_refused_with_a_code_in_every_dialect() {
+    let server = Server::start_for_older_clients();
+    each_dialect!(calls_what_is_not_there, &server);
+}
+
+fn calls_what_is_not_there<C: OlderClient>(server: &Server, name: &str) {
+    let (known, _) = Dialect::named(name).unwrap().calls().methods[0];
+    let (service, _) = known.split_once('/').unwrap();
+    for method in [format!("{service}/Nothing"), "a.Service/Nothing".into(), "grpc.health.v1.Health/Check".into()] {
+        let mut grpc = Grpc::new(server.older_channel(C::NAME));
+        let called = async {
+            grpc.ready().await.unwrap();
+            let path = format!("/{method}").parse().unwrap();
+            grpc.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await
+        };
+        let refused = server.call(called).unwrap_err();
+        let expected = (ResultCode::UnknownCommand, format!("there is no such method for clients of {name}"));
+        assert_eq!((ResultCode::of_status(&refused), refused.message().to_owned()), expected, "{method}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_device_of_a_type_that_nobody_knows_is_refused_by_name() {
+    let server = Server::start_for_older_clients();
+    each_dialect!(registers_types, &server);
+}
+
+fn registers_types<C: OlderClient>(server: &Server, name: &str) {
+    for r#type in [6, 99, -1, i32::MAX] {
+        let refused = C::register_of(server, server.older_channel(name), r#type).unwrap_err();
+        let expected = (ResultCode::BadRequest, format!("type: there is no type {type}"));
+        assert_eq!((ResultCode::of_status(&refused), refused.message().to_owned()), expected, "{name}");
+    }
+    for r#type in 0..=5 {
+        assert_ne!(C::register_of(server, server.older_channel(name), r#type).unwrap(), 0);
+    }
+}
+
+#[test]
 fn calls_of_older_clients_are_refused_at_the_doors_of_today() {
     let server = Server::start_for_older_clients();
     each_dialect!(comes_to_todays_doors, &server);
@@ -135,7 +176,7 @@ fn changes_hands<C: OlderClient>(server: &Server, name: &str) {
 }
 
 #[test]
-fn an_older_client_at_the_long_connection_of_today_hears_todays_words() {
+fn an_older_client_at_todays_long_connection_hears_whose_port_it_is() {
     let server = Server::start_for_older_clients();
     each_dialect!(signs_in_at_todays_doors, &server);
 }
@@ -145,19 +186,38 @@ fn signs_in_at_todays_doors<C: OlderClient>(server: &Server, name: &str) {
     for way in WAYS {
         let mut connection = Framed::open_today(server, way);
         connection.send_bytes(&C::frame(&client.credentials()));
-        let answer: Packet = connection.receive().unwrap();
-        if answer.command == PacketCommand::PcSignIn as i32 {
-            // The packets of 2025 have the numbers of today's; its sign-in has the user where the device is now.
-            let reply = Reply::decode(answer.content).unwrap();
-            assert_eq!((answer.request_id.as_str(), reply.code), ("7", ResultCode::SignInAgain as i32), "{name}");
-            assert!(!reply.message.is_empty());
+        let frame = connection.receive_bytes().unwrap();
+        let heard = C::heard(&frame);
+        assert_eq!(heard.code, ResultCode::BadRequest as i32, "{name} by {way:?}: {heard:?}");
+        assert!(heard.message.starts_with("this is the port of today's clients; clients of "), "{name}: {heard:?}");
+        assert!(heard.message.contains(name), "{name} by {way:?}: {heard:?}");
+        if heard.kind == GOODBYE {
+            assert_eq!(connection.receive_bytes(), None, "{name} by {way:?}");
             continue;
         }
-        // `Input` is no packet: its first field is a number where a text stands now.
-        let notice = CloseNotice::decode(answer.content).unwrap();
-        assert_eq!((answer.command, notice.reason()), (PacketCommand::PcClose as i32, CloseReason::CrBadFrame));
-        assert!(!notice.message.is_empty());
-        assert_eq!(connection.receive_bytes(), None, "{name} by {way:?}");
+        // The packets of 2025 have the numbers of today's, so that today's clients read it, too: its sign-in has the user where the device
+        // is now.
+        let answer = Packet::decode(&frame[..]).unwrap();
+        let reply = Reply::decode(answer.content).unwrap();
+        assert_eq!((answer.request_id.as_str(), reply.code), ("7", ResultCode::SignInAgain as i32), "{name}");
+        assert!(!reply.message.is_empty());
+    }
+}
+
+#[test]
+fn what_is_nobodys_frame_ends_a_connection_of_today_in_todays_words() {
+    let server = Server::start_for_older_clients();
+    // No packet, and no sign-in of older clients: a number in the place of a text, as their frames begin.
+    for frame in [&b"\x08\x02"[..], b"\x08\x63\x10\x05", b"\x0a\xff"] {
+        for way in WAYS {
+            let mut connection = Framed::open_today(&server, way);
+            connection.send_bytes(frame);
+            let goodbye: Packet = connection.receive().unwrap();
+            let notice = CloseNotice::decode(goodbye.content).unwrap();
+            assert_eq!((goodbye.command, notice.reason()), (PacketCommand::PcClose as i32, CloseReason::CrBadFrame));
+            assert!(!notice.message.is_empty());
+            assert_eq!(connection.receive_bytes(), None, "{frame:?} by {way:?}");
+        }
     }
 }
 
@@ -219,12 +279,13 @@ fn names_what_is_not_there<C: OlderClient>(server: &Server, name: &str) {
         for (user_id, device_id) in [(too_high, own_device_id), (u64::MAX, own_device_id), (own_id, u64::MAX)] {
             let answer = ask(&Asked::SignIn { user_id, device_id, token: token.clone() });
             assert_eq!((answer.kind, answer.code), (1, ResultCode::BadRequest as i32), "{name} by {way:?}: {answer:?}");
-            assert!(!answer.message.is_empty());
+            assert!(answer.message.ends_with("must be from 1 to 9223372036854775807"), "{name} by {way:?}: {answer:?}");
         }
         assert_eq!(ask(&client.credentials()).code, 0, "{name} by {way:?}");
         for unknown in [7, 77, 112, 2_000, i32::MAX, -1, -3, -77, i32::MIN] {
             let answer = ask(&Asked::Unknown(unknown));
             assert_eq!((answer.kind, answer.code), (unknown, ResultCode::UnknownCommand as i32), "{name} by {way:?}");
+            assert!(answer.message.ends_with(&format!("; this port is for clients of {name}")), "{name}: {answer:?}");
         }
         // A second sign-in is none.
         assert_eq!(ask(&client.credentials()).code, ResultCode::BadRequest as i32, "{name} by {way:?}");

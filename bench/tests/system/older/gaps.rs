@@ -1,12 +1,16 @@
 //! What an older client misses, and finds: its pushes do not tell what comes before them, so that none may come where something is missing.
 
 use gim_proto::{
+    ResultCode,
     connect::send_request::Target,
     logic::{SyncRequest, message_ext_service_client::MessageExtServiceClient},
     metadata,
 };
 
-use super::{NewClient, OlderClient, befriend, each_dialect, read_until, wire::Way};
+use super::{
+    NewClient, OlderClient, befriend, each_dialect, read_until,
+    wire::{Framed, GOODBYE, Way},
+};
 use crate::server::{Server, eventually};
 
 /// What waits in the kernel for a client that does not read is less than this many messages of this size.
@@ -47,6 +51,29 @@ fn reads_nothing_for_a_while<C: OlderClient>(server: &Server, name: &str) {
     old.connect(server, Way::Tcp);
     let expected: Vec<usize> = (0..MANY).flat_map(|number| [number, MANY + number]).collect();
     assert_eq!(numbers(&old), expected, "{name}: {seen} were pushed");
+}
+
+#[test]
+fn who_never_syncs_is_told_that() {
+    let server = Server::start_for_older_clients();
+    does_not_sync::<super::d2024_01::Older>(&server, super::d2024_01::NAME);
+    does_not_sync::<super::d2020_12::Older>(&server, super::d2020_12::NAME);
+}
+
+fn does_not_sync<C: OlderClient>(server: &Server, name: &str) {
+    let mut old = C::sign_in(server, &format!("120{}", name.replace('-', "")));
+    let mut friend = NewClient::sign_in(server, &format!("119{}", name.replace('-', "")));
+    befriend(server, &mut old, &friend.identity);
+    friend.connect(server);
+    let mut connection = Framed::open(server, name, Way::Tcp);
+    connection.send_bytes(&C::frame(&old.credentials()));
+    assert_eq!(C::heard(&connection.receive_bytes().unwrap()).code, 0);
+    // More than may wait for one connection.
+    (0..20).for_each(|number| friend.send(Target::UserId(old.user_id()), &long(number)));
+    let goodbye = C::heard(&connection.receive_bytes().unwrap());
+    assert_eq!((goodbye.kind, goodbye.code), (GOODBYE, ResultCode::TryAgainLater as i32), "{name}: {goodbye:?}");
+    assert!(goodbye.message.contains("have not synced"), "{name}: {goodbye:?}");
+    assert_eq!(connection.receive_bytes(), None, "{name}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod d2024_01;
 mod d2025_08;
 mod doors;
 mod gaps;
+mod groups;
+mod rooms;
 mod wire;
 
 use gim_proto::{
@@ -83,10 +85,19 @@ pub trait OlderClient {
     fn members(&self, server: &Server, group_id: u64) -> Vec<u64>;
     /// Asks for all of the caller's groups.
     fn list_groups(&self, server: &Server) -> Result<(), Status>;
+    /// Adds these to a group; those whom the answer names, where it names some.
+    fn add_members(&self, server: &Server, group_id: u64, user_ids: &[u64]) -> Result<Option<Vec<u64>>, Status>;
     fn send_to_friend(&self, server: &Server, user_id: u64, text: &str);
     fn send_to_group(&self, server: &Server, group_id: u64, text: &str);
     /// False where there are no rooms.
-    fn push_to_room(&self, server: &Server, text: &str) -> bool;
+    fn push_to_room(&self, server: &Server, text: &str) -> bool {
+        let pushed = self.push_to_room_as(server, 0, text.to_owned().into());
+        pushed.map(Result::unwrap).is_some()
+    }
+    /// The same of any content, under a code or a command; none where there are no rooms.
+    fn push_to_room_as(&self, server: &Server, number: i32, content: Vec<u8>) -> Option<Result<(), Status>>;
+    /// What an app of the dialect takes for a message of this user, where it comes as a private one.
+    fn said_by(user_id: u64, text: &str) -> Vec<u8>;
     /// Calls all methods that nothing above calls; the caller made the group, and the user is in it no longer then.
     fn call_the_rest(&self, server: &Server, friend_id: u64, group_id: u64);
     /// What somebody hears who has no right code.
@@ -94,7 +105,11 @@ pub trait OlderClient {
     /// Registers so many devices, all at once; how often it is refused, and why.
     fn register(server: &Server, count: usize) -> Vec<Status>;
     /// Registers a device over this channel.
-    fn register_at(server: &Server, channel: Channel) -> Result<u64, Status>;
+    fn register_at(server: &Server, channel: Channel) -> Result<u64, Status> {
+        Self::register_of(server, channel, 1)
+    }
+    /// The same of one of this type.
+    fn register_of(server: &Server, channel: Channel, r#type: i32) -> Result<u64, Status>;
     /// Waits for the next push, and shows it if it says something. False where the connection ended, also with a sentence.
     fn try_take_push(&mut self) -> bool;
     fn shown(&self) -> &[Shown];
@@ -126,13 +141,17 @@ impl NewClient {
     }
 
     fn send(&mut self, target: Target, text: &str) {
-        self.sends += 1;
         let command = match target {
             Target::GroupId(_) => MessageCommand::McGroupMessage,
             Target::UserId(_) | Target::RoomId(_) => MessageCommand::McUserMessage,
         };
-        let (client_msg_id, content) = (self.sends.to_string(), text.to_owned().into());
-        let request = SendRequest { target: Some(target), command: command as i32, content, client_msg_id };
+        self.send_as(target, command as i32, text.to_owned().into());
+    }
+
+    fn send_as(&mut self, target: Target, command: i32, content: Vec<u8>) {
+        self.sends += 1;
+        let (client_msg_id, content) = (self.sends.to_string(), content.into());
+        let request = SendRequest { target: Some(target), command, content, client_msg_id };
         let connection = self.connection.as_mut().unwrap();
         let reply = connection.request(PacketCommand::PcSend as i32, request.encode_to_vec()).unwrap();
         assert_eq!((reply.code, reply.message.as_str()), (0, ""));
@@ -176,7 +195,7 @@ impl NewClient {
 }
 
 fn text(content: &[u8]) -> String {
-    String::from_utf8(content.to_vec()).unwrap()
+    String::from_utf8_lossy(content).into_owned()
 }
 
 fn read_until(client: &mut impl OlderClient, text: &str) {

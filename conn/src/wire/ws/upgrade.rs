@@ -223,9 +223,9 @@ fn asks_for_subprotocol(request: &Request) -> bool {
 const MALFORMED: UpgradeRefusal =
     UpgradeRefusal(StatusCode::BAD_REQUEST, "the query is no sign-in: user_id, device_id, token, app_id, heartbeat_s");
 
-/// `?user_id=&device_id=&token=` in a dialect: a number that is none is the id of nobody, and is refused as that.
+/// `?user_id=&device_id=&token=` in a dialect: what is no number is taken for one beyond those that ids can be, and is refused as that.
 fn sign_in_of_old(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
-    let id = |text: &str| text.parse().ok().or_else(|| Some(text.parse::<i64>().ok()? as u64)).unwrap_or_default();
+    let id = |text: &str| text.parse().unwrap_or(u64::MAX);
     let mut request = SignInRequest::default();
     let mut is_sign_in = false;
     for pair in query.split('&') {

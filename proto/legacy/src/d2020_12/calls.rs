@@ -6,8 +6,8 @@ use gim_proto::{
     business, check,
     connect::send_request::Target,
     logic::{
-        Device, DeviceRegisterRequest, Group, GroupAddMemberRequest, GroupCreateRequest, GroupGetReply, GroupKind,
-        GroupMember, GroupRemoveMemberRequest, GroupUpdateMemberRequest, GroupUpdateRequest,
+        Device, Group, GroupCreateRequest, GroupGetReply, GroupKind, GroupMember, GroupRemoveMemberRequest,
+        GroupUpdateMemberRequest, GroupUpdateRequest,
     },
 };
 use tonic::{Request, Response, Status, async_trait, service::RoutesBuilder};
@@ -65,8 +65,7 @@ impl LogicExt for Services {
         let (call, asked) = self.today.begin(request);
         let wire::RegisterDeviceReq { r#type, brand, model, system_version, sdk_version } = asked;
         let device = Device { r#type, brand, model, system_version, sdk_version, ..Device::default() };
-        let request = DeviceRegisterRequest { device: Some(device) };
-        Ok(Response::new(call.ask("logic.DeviceExtService/Register", &request).await?))
+        Ok(Response::new(call.register(device).await?))
     }
 
     async fn send_message(&self, request: Request<wire::SendMessageReq>) -> Answer<wire::SendMessageResp> {
@@ -104,9 +103,12 @@ impl LogicExt for Services {
 
     async fn create_group(&self, request: Request<wire::CreateGroupReq>) -> Answer<wire::CreateGroupResp> {
         let (call, asked) = self.today.begin(request);
-        let kind = match asked.r#type() {
-            GroupType::GtLarge => GroupKind::GkLarge as i32,
-            GroupType::GtSmall | GroupType::GtUnknown => GroupKind::GkNormal as i32,
+        let kind = match GroupType::try_from(asked.r#type) {
+            Ok(GroupType::GtLarge) => GroupKind::GkLarge as i32,
+            Ok(GroupType::GtSmall) => GroupKind::GkNormal as i32,
+            Ok(GroupType::GtUnknown) | Err(_) => {
+                return Err(check::invalid("type", "must be that of a small or of a large group").into());
+            }
         };
         let wire::CreateGroupReq { name, avatar_url, introduction, extra, member_ids, .. } = asked;
         let group = Group { name, avatar_url, introduction, extra, kind, ..Group::default() };
@@ -135,10 +137,10 @@ impl LogicExt for Services {
 
     async fn add_group_members(&self, request: Request<wire::AddGroupMembersReq>) -> Answer<wire::AddGroupMembersResp> {
         let (call, asked) = self.today.begin(request);
-        let wire::AddGroupMembersReq { group_id, user_ids } = asked;
-        let request = GroupAddMemberRequest { group_id: group_id as u64, members: members(&user_ids) };
-        let () = call.ask("logic.GroupExtService/AddMembers", &request).await?;
-        // All of them, or the call is refused.
+        let user_ids = asked.user_ids.into_iter().map(|user_id| user_id as u64).collect();
+        let present = call.add_members(asked.group_id as u64, user_ids).await?;
+        // Whom the call has not added.
+        let user_ids = present.into_iter().map(|user_id| user_id as i64).collect();
         Ok(Response::new(wire::AddGroupMembersResp { user_ids }))
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     fields::{put_bytes, put_message, put_number},
     notices,
-    today::{Card, Message, Wrapped},
+    today::{Card, Message, Wrapped, is_plain},
 };
 
 /// Today's numbers of news, and those of then.
@@ -60,7 +60,7 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message<'_>) -> bool {
     put_number(out, 3, receiver_id);
     match words {
         Words::Gone => {}
-        Words::User(wrapped) => told::put_said(out, message.command, is_plain(message), wrapped.content),
+        Words::User(wrapped) => told::put_said(out, message.command, is_plain(message.command), wrapped.content),
         Words::News(code) => told::put_command(out, code as i32, |out| put_news(out, message)),
         Words::Business => told::put_numbered(out, message.command, message.content),
     }
@@ -74,18 +74,13 @@ fn words<'a>(message: &Message<'a>) -> Words<'a> {
     if message.is_gone() {
         return Words::Gone;
     }
-    if (message.is_from_user || is_plain(message))
+    if (message.is_from_user || is_plain(message.command))
         && let Ok(wrapped) = Wrapped::read(message.content)
     {
         return Words::User(wrapped);
     }
     let news = NEWS.iter().find(|(known, _)| *known as i32 == message.command);
     news.map_or(Words::Business, |(_, code)| Words::News(*code))
-}
-
-/// Whether it is what a user says in bytes of the app's own.
-fn is_plain(message: &Message<'_>) -> bool {
-    [MessageCommand::McUserMessage as i32, MessageCommand::McGroupMessage as i32].contains(&message.command)
 }
 
 fn put_news(out: &mut Vec<u8>, message: &Message<'_>) {

@@ -45,10 +45,10 @@ pub(super) fn todays(
     to_user_ids.iter().try_for_each(|&user_id| check::id("to_user_ids", user_id as u64).map(drop))?;
     let Said { content, id, thumbnail_url, has_path } = match message_type {
         MessageType::MtText => text(read::<wire::Text>(content)?.text, to_user_ids).into(),
-        MessageType::MtFace => face(read(content)?).into(),
-        MessageType::MtVoice => voice(read(content)?),
+        MessageType::MtFace => face(read(content)?)?.into(),
+        MessageType::MtVoice => voice(read(content)?)?,
         MessageType::MtImage => image(read(content)?)?,
-        MessageType::MtFile => file(read(content)?),
+        MessageType::MtFile => file(read(content)?)?,
         MessageType::MtLocation => {
             let wire::Location { desc, latitude, longitude } = read(content)?;
             content::Location { latitude, longitude, title: desc, address: String::new() }.into()
@@ -88,45 +88,61 @@ fn text(text: String, to_user_ids: &[i64]) -> content::Text {
     content::Text { mentions: to_user_ids.iter().take(MENTIONS_MAX).map(mention).collect(), text, mentions_all: false }
 }
 
-fn face(wire::Face { face_id, face_url: url }: wire::Face) -> content::Sticker {
-    let sticker_id = if face_id == 0 { String::new() } else { face_id.to_string() };
+fn face(wire::Face { face_id, face_url: url }: wire::Face) -> Result<content::Sticker, Violation> {
     let media = (!url.is_empty()).then(|| Media { url, ..Media::default() });
-    content::Sticker { sticker_id, media, ..content::Sticker::default() }
+    Ok(content::Sticker { sticker_id: id_text("face_id", face_id)?, media, ..content::Sticker::default() })
 }
 
-fn voice(wire::Voice { id, size, duration, url }: wire::Voice) -> Said {
-    let duration_ms = u32::try_from(duration).unwrap_or_default().saturating_mul(1_000).max(IN_NO_TIME_MS);
-    let (media, id, has_path) = media(id, size.into(), url);
-    Said { id, has_path, ..content::Voice { media, duration_ms, waveform: Bytes::new() }.into() }
+fn voice(wire::Voice { id, size, duration, url }: wire::Voice) -> Result<Said, Violation> {
+    let duration_ms = count("duration", duration)?.saturating_mul(1_000).max(IN_NO_TIME_MS);
+    let (media, id, has_path) = media(id, size.into(), url)?;
+    Ok(Said { id, has_path, ..content::Voice { media, duration_ms, waveform: Bytes::new() }.into() })
 }
 
 fn image(wire::Image { id, width, height, url, thumbnail_url }: wire::Image) -> Result<Said, Violation> {
     if !thumbnail_url.is_empty() && !is_address(&thumbnail_url) {
         return Err(invalid("message_content.thumbnail_url", "must be an https or http address, or a path"));
     }
-    let (width, height) = (u32::try_from(width).unwrap_or_default(), u32::try_from(height).unwrap_or_default());
-    let (media, id, has_path) = media(id, 0, url);
+    let (width, height) = (count("width", width)?, count("height", height)?);
+    let (media, id, has_path) = media(id, 0, url)?;
     let image = content::Image { media, width, height, ..content::Image::default() };
     Ok(Said { id, has_path, thumbnail_url, ..image.into() })
 }
 
-fn file(wire::File { id, name, size, url }: wire::File) -> Said {
-    let id = if id == 0 { String::new() } else { id.to_string() };
+fn file(wire::File { id, name, size, url }: wire::File) -> Result<Said, Violation> {
     let name = if name.is_empty() { NAMELESS.to_owned() } else { name };
-    let (media, id, has_path) = media(id, size, url);
-    Said { id, has_path, ..content::File { media, name }.into() }
+    let (media, id, has_path) = media(id_text("id", id)?, size, url)?;
+    Ok(Said { id, has_path, ..content::File { media, name }.into() })
 }
 
 /// Today's has an address or an id, and an address with a host: what is left over, and whether the id is an address.
-fn media(id: String, size: i64, url: String) -> (Option<Media>, String, bool) {
-    let media = Media { size_bytes: u64::try_from(size).unwrap_or_default(), ..Media::default() };
-    if url.is_empty() {
+fn media(id: String, size: i64, url: String) -> Result<(Option<Media>, String, bool), Violation> {
+    let size_bytes = u64::try_from(size).map_err(|_| negative("size"))?;
+    let media = Media { size_bytes, ..Media::default() };
+    Ok(if url.is_empty() {
         (Some(Media { file_id: id, ..media }), String::new(), false)
     } else if is_path(&url) {
         (Some(Media { file_id: url, ..media }), id, true)
     } else {
         (Some(Media { url, ..media }), id, false)
+    })
+}
+
+/// An id that was a number then; 0 is none.
+fn id_text(field: &str, id: i64) -> Result<String, Violation> {
+    match id {
+        0 => Ok(String::new()),
+        1.. => Ok(id.to_string()),
+        ..0 => Err(negative(field)),
     }
+}
+
+fn count(field: &str, number: i32) -> Result<u32, Violation> {
+    u32::try_from(number).map_err(|_| negative(field))
+}
+
+fn negative(field: &str) -> Violation {
+    invalid(&format!("message_content.{field}"), "must not be negative")
 }
 
 fn custom(kind: &str, data: Bytes) -> content::Custom {

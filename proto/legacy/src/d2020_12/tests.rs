@@ -132,6 +132,27 @@ fn what_shows_nothing_is_refused_as_todays_is() {
 }
 
 #[test]
+fn a_number_below_zero_is_refused_by_name() {
+    let field = |message_type, content: Vec<u8>| said::todays(message_type, content.into(), &[]).unwrap_err().field;
+    let (id, url) = ("i".to_owned(), "https://a.example/b".to_owned());
+    let voice = || Voice { id: id.clone(), ..Voice::default() };
+    let image = || Image { id: id.clone(), ..Image::default() };
+    let file = || File { id: 12, url: url.clone(), ..File::default() };
+    let refused = [
+        field(MessageType::MtFace, Face { face_id: -3, face_url: url.clone() }.encode_to_vec()),
+        field(MessageType::MtVoice, Voice { size: -1, ..voice() }.encode_to_vec()),
+        field(MessageType::MtVoice, Voice { duration: -1, ..voice() }.encode_to_vec()),
+        field(MessageType::MtImage, Image { width: i32::MIN, ..image() }.encode_to_vec()),
+        field(MessageType::MtImage, Image { height: -1, ..image() }.encode_to_vec()),
+        field(MessageType::MtFile, File { id: i64::MIN, ..file() }.encode_to_vec()),
+        field(MessageType::MtFile, File { size: -1, ..file() }.encode_to_vec()),
+    ];
+    let fields = ["face_id", "size", "duration", "width", "height", "id", "size"];
+    assert_eq!(refused.to_vec(), fields.map(|field| format!("message_content.{field}")));
+    assert!(said::todays(MessageType::MtFile, file().encode_to_vec().into(), &[]).is_ok());
+}
+
+#[test]
 fn what_is_no_content_is_refused_by_name() {
     let refused = |message_type, content: &'static [u8]| {
         said::todays(message_type, Bytes::from_static(content), &[]).unwrap_err().field

@@ -6,8 +6,8 @@ use gim_proto::{
     business,
     connect::{MessageCommand, send_request::Target},
     logic::{
-        Device, DeviceRegisterRequest, Group, GroupAddMemberRequest, GroupCreateRequest, GroupGetReply, GroupMember,
-        GroupRemoveMemberRequest, GroupUpdateMemberRequest, GroupUpdateRequest, PushRoomRequest,
+        Device, Group, GroupCreateRequest, GroupGetReply, GroupMember, GroupRemoveMemberRequest,
+        GroupUpdateMemberRequest, GroupUpdateRequest, PushRoomRequest,
     },
 };
 use tonic::{Request, Response, Status, async_trait, service::RoutesBuilder};
@@ -17,7 +17,7 @@ use super::wire::{
     business_ext_server::{BusinessExt, BusinessExtServer},
     logic_ext_server::{LogicExt, LogicExtServer},
 };
-use crate::calls::{Calls, Today};
+use crate::calls::{Calls, Today, room_command};
 
 pub(super) const CALLS: Calls = Calls {
     methods: &[
@@ -46,6 +46,9 @@ pub(super) const CALLS: Calls = Calls {
     add_to,
 };
 
+/// The codes of what users say to each other.
+const PLAIN: [i32; 2] = [PushCode::PcUserMessage as i32, PushCode::PcGroupMessage as i32];
+
 type Answer<T> = Result<Response<T>, Status>;
 
 #[derive(Clone)]
@@ -64,14 +67,13 @@ impl LogicExt for Services {
         let (call, asked) = self.today.begin(request);
         let wire::RegisterDeviceReq { r#type, brand, model, system_version, sdk_version } = asked;
         let device = Device { r#type, brand, model, system_version, sdk_version, ..Device::default() };
-        let request = DeviceRegisterRequest { device: Some(device) };
-        Ok(Response::new(call.ask("logic.DeviceExtService/Register", &request).await?))
+        Ok(Response::new(call.register(device).await?))
     }
 
     async fn push_room(&self, request: Request<wire::PushRoomReq>) -> Answer<()> {
         let (call, asked) = self.today.begin(request);
         let wire::PushRoomReq { room_id, code, content, send_time, is_persist, is_priority } = asked;
-        let (room_id, command) = (room_id as u64, command(code));
+        let (room_id, command) = (room_id as u64, room_command(code, PLAIN));
         let request = PushRoomRequest {
             room_id,
             command,
@@ -146,10 +148,10 @@ impl LogicExt for Services {
 
     async fn add_group_members(&self, request: Request<wire::AddGroupMembersReq>) -> Answer<wire::AddGroupMembersResp> {
         let (call, asked) = self.today.begin(request);
-        let wire::AddGroupMembersReq { group_id, user_ids } = asked;
-        let request = GroupAddMemberRequest { group_id: group_id as u64, members: members(&user_ids) };
-        let () = call.ask("logic.GroupExtService/AddMembers", &request).await?;
-        // All of them, or the call is refused.
+        let user_ids = asked.user_ids.into_iter().map(|user_id| user_id as u64).collect();
+        let present = call.add_members(asked.group_id as u64, user_ids).await?;
+        // Whom the call has not added.
+        let user_ids = present.into_iter().map(|user_id| user_id as i64).collect();
         Ok(Response::new(wire::AddGroupMembersResp { user_ids }))
     }
 
@@ -203,14 +205,6 @@ impl BusinessExt for Services {
     async fn search_user(&self, request: Request<wire::SearchUserReq>) -> Answer<wire::SearchUserResp> {
         let (call, asked) = self.today.begin(request);
         Ok(Response::new(call.ask("business.UserExtService/SearchUser", &asked).await?))
-    }
-}
-
-fn command(code: i32) -> i32 {
-    match PushCode::try_from(code) {
-        Ok(PushCode::PcUserMessage) => MessageCommand::McUserMessage as i32,
-        Ok(PushCode::PcGroupMessage) => MessageCommand::McGroupMessage as i32,
-        _ => code,
     }
 }
 

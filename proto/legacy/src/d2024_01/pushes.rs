@@ -1,6 +1,7 @@
 //! What is pushed and synced: today's message as the dialect's. Pure.
 //!
-//! A message has no room: in one, its content is what was said and nothing around it, and it has no seq.
+//! A message has no room: in one, its content is what was said and nothing around it, and it has no seq. Whoever said it chose all of the
+//! content, so that it never comes under a number whose content the dialect knows.
 
 use gim_proto::connect::{MessageCommand, MessageStatus as TodaysStatus};
 
@@ -8,7 +9,7 @@ use super::wire::{MessageStatus, PushCode};
 use crate::{
     fields::{Malformed, put_bytes, put_content, put_message, put_number},
     notices,
-    today::{Message, Wrapped},
+    today::{Message, Wrapped, is_plain},
 };
 
 /// Today's numbers from 110 on that are the dialect's, too.
@@ -25,7 +26,7 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message<'_>) -> bool {
     if message.is_unheard_of(&KNOWN) {
         return false;
     }
-    put_number(out, 1, if message.is_gone() { 0 } else { code(message.command) as u64 });
+    put_number(out, 1, if message.is_gone() { 0 } else { code(message) as u64 });
     put_content(out, 2, |out| {
         let before = out.len();
         if !message.is_gone() && put_rewritten(out, message).is_err() {
@@ -41,22 +42,21 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message<'_>) -> bool {
     true
 }
 
-fn code(command: i32) -> i32 {
-    match MessageCommand::try_from(command) {
+fn code(message: &Message<'_>) -> i32 {
+    if message.is_plain_in_room() {
+        return PushCode::PcAddDefault as i32;
+    }
+    match MessageCommand::try_from(message.command) {
         Ok(MessageCommand::McUserMessage) => PushCode::PcUserMessage as i32,
         Ok(MessageCommand::McGroupMessage) => PushCode::PcGroupMessage as i32,
-        _ => command,
+        _ => message.command,
     }
 }
 
 fn put_rewritten(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Malformed> {
-    let is_wrapped = matches!(
-        MessageCommand::try_from(message.command),
-        Ok(MessageCommand::McUserMessage | MessageCommand::McGroupMessage)
-    );
-    if message.is_from_user && message.room_id != 0 {
-        out.extend_from_slice(Wrapped::read(message.content)?.content);
-    } else if message.is_from_user || is_wrapped {
+    if let Some(said) = message.said_in_room()? {
+        out.extend_from_slice(said);
+    } else if message.is_from_user || is_plain(message.command) {
         let Wrapped { from_user, to, content } = Wrapped::read(message.content)?;
         put_message(out, 1, |out| notices::put_card(out, &from_user));
         put_number(out, 2, to);

@@ -132,8 +132,26 @@ fn what_is_said_stands_under_the_numbers_of_then() {
     assert_eq!(pushed(&said(MessageCommand::McUserMessage)).unwrap(), old(PushCode::PcUserMessage));
     let to_group = Today { group_id: 9, ..said(MessageCommand::McGroupMessage) };
     assert_eq!(pushed(&to_group).unwrap(), old(PushCode::PcGroupMessage));
-    let in_room = pushed(&Today { room_id: 77, seq: 0, ..said(MessageCommand::McUserMessage) }).unwrap();
-    assert_eq!((&in_room.content[..], in_room.seq), (&b"hi"[..], 0));
+}
+
+#[test]
+fn in_a_room_content_is_what_was_said_and_has_no_code_of_the_dialect() {
+    let in_room = |message: Today| {
+        let Message { code, content, seq, .. } = pushed(&Today { room_id: 77, seq: 0, ..message }).unwrap();
+        assert_eq!(seq, 0);
+        (code, content)
+    };
+    let user = said(MessageCommand::McUserMessage);
+    assert_eq!(in_room(user.clone()), (0, "hi".into()));
+    assert_eq!(in_room(Today { command: 2_001, ..user.clone() }), (2_001, "hi".into()));
+    // Where the settings let users take numbers of the server.
+    assert_eq!(in_room(Today { command: PushCode::PcAddFriend as i32, ..user.clone() }), (0, "hi".into()));
+    // A service may wrap a plain message, or not; its news are its own.
+    let service = Today { is_from_user: false, ..user };
+    assert_eq!(in_room(service.clone()), (0, "hi".into()));
+    assert_eq!(in_room(Today { content: "hi".into(), ..service.clone() }), (0, "hi".into()));
+    let news = Today { command: MessageCommand::McUpdateGroup as i32, content: "hi".into(), ..service };
+    assert_eq!(in_room(news), (PushCode::PcUpdateGroup as i32, "hi".into()));
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! The gRPC services: each method in today's words. On the tasks of calls.
 
 use gim_proto::{
-    ResultCode,
+    ResultCode, business,
     connect::Message as TodaysMessage,
     logic::{
-        Device, DeviceRegisterRequest, Group, GroupAddMemberRequest, GroupCreateRequest as TodaysCreate,
-        GroupGetReply as TodaysGetReply, GroupMember, GroupRemoveMemberRequest, GroupUpdateMemberRequest,
-        GroupUpdateRequest as TodaysUpdate, PushRoomRequest as TodaysPushRoom, SyncReply as TodaysSyncReply,
-        SyncRequest as TodaysSync,
+        Device, Group, GroupCreateRequest as TodaysCreate, GroupGetReply as TodaysGetReply, GroupMember,
+        GroupRemoveMemberRequest, GroupUpdateMemberRequest, GroupUpdateRequest as TodaysUpdate,
+        PushRoomRequest as TodaysPushRoom, SyncReply as TodaysSyncReply, SyncRequest as TodaysSync,
     },
-    {business, connect::MessageCommand},
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status, async_trait, service::RoutesBuilder};
@@ -26,7 +24,7 @@ use super::{
     },
 };
 use crate::{
-    calls::{Calls, Today},
+    calls::{Calls, Today, room_command},
     today,
 };
 
@@ -58,6 +56,9 @@ pub(super) const CALLS: Calls = Calls {
     add_to,
 };
 
+/// The commands of what users say to each other.
+const PLAIN: [i32; 2] = [Command::UserMessage as i32, Command::GroupMessage as i32];
+
 type Answer<T> = Result<Response<T>, Status>;
 
 #[derive(Clone)]
@@ -85,8 +86,7 @@ impl device::DeviceExtService for Services {
         let (call, asked) = self.today.begin(request);
         let logic::RegisterDeviceRequest { r#type, brand, model, system_version, sdk_version } = asked;
         let device = Device { r#type, brand, model, system_version, sdk_version, ..Device::default() };
-        let request = DeviceRegisterRequest { device: Some(device) };
-        Ok(Response::new(call.ask("logic.DeviceExtService/Register", &request).await?))
+        Ok(Response::new(call.register(device).await?))
     }
 }
 
@@ -161,8 +161,8 @@ impl group::GroupExtService for Services {
 
     async fn add_members(&self, request: Request<logic::AddMembersRequest>) -> Answer<logic::AddMembersReply> {
         let (call, asked) = self.today.begin(request);
-        let request = GroupAddMemberRequest { group_id: asked.group_id, members: members(asked.user_ids) };
-        Ok(Response::new(call.ask("logic.GroupExtService/AddMembers", &request).await?))
+        let _present = call.add_members(asked.group_id, asked.user_ids).await?;
+        Ok(Response::new(logic::AddMembersReply {}))
     }
 
     async fn update_member(&self, request: Request<logic::UpdateMemberRequest>) -> Answer<()> {
@@ -206,14 +206,9 @@ impl room::RoomExtService for Services {
     async fn push_room(&self, request: Request<logic::PushRoomRequest>) -> Answer<()> {
         let (call, asked) = self.today.begin(request);
         let logic::PushRoomRequest { room_id, command, content, send_time, is_priority } = asked;
-        let command = match Command::try_from(command) {
-            Ok(Command::UserMessage) => MessageCommand::McUserMessage as i32,
-            Ok(Command::GroupMessage) => MessageCommand::McGroupMessage as i32,
-            _ => command,
-        };
         let request = TodaysPushRoom {
             room_id,
-            command,
+            command: room_command(command, PLAIN),
             content,
             send_time,
             is_priority,

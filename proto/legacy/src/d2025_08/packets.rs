@@ -91,6 +91,11 @@ impl Packets for Frames {
             }
         }
     }
+
+    fn put_wrong_port(&self, code: ResultCode, sentence: &str, refusal: &mut Vec<u8>) {
+        put_number(refusal, CODE, code.number() as u64);
+        put_bytes(refusal, MESSAGE, sentence);
+    }
 }
 
 /// An answer. What is refused says so in today's form, too, for a newer client that came to the wrong port.

@@ -1,9 +1,9 @@
 //! What is rewritten, held against the dialect's own messages.
 
 use gim_proto::{
-    CloseReason,
+    CloseReason, ResultCode,
     connect::{
-        CloseNotice, Message as Today, MessageCommand, MessageStatus, PacketCommand, Reply,
+        CloseNotice, Message as Today, MessageCommand, MessageStatus, Packet as Refusal, PacketCommand, Reply,
         SignInRequest as TodaysSignIn,
     },
     logic::{self as todays, MemberType, RemoveGroupMemberPush},
@@ -121,9 +121,31 @@ fn who_says_something_stands_under_the_numbers_of_then() {
 }
 
 #[test]
-fn in_a_room_content_is_what_was_said() {
-    let message = pushed(&Today { room_id: 77, seq: 0, ..said(2_001) }).unwrap();
-    assert_eq!((message.command, message.room_id, &message.content[..]), (2_001, 77, &b"hi"[..]));
+fn in_a_room_content_is_what_was_said_and_has_no_command_of_then() {
+    // Plain, under a number of the server's where the settings let users take one, and under those of requests.
+    for (command, told) in [(2_001, 2_001), (200, 200), (1, 0), (101, 0), (110, 0), (3, 0)] {
+        let message = pushed(&Today { room_id: 77, seq: 0, ..said(command) }).unwrap();
+        assert_eq!((message.command, message.room_id, &message.content[..]), (told, 77, &b"hi"[..]), "{command}");
+    }
+}
+
+#[test]
+fn no_message_has_the_command_of_an_answer() {
+    let message = pushed(&said(Command::SubscribeRoom as i32)).unwrap();
+    assert_eq!((message.command(), message.seq), (Command::Unknown, 7));
+}
+
+#[test]
+fn a_refusal_of_today_says_the_same_to_those_who_read_it_as_theirs() {
+    let reply = Reply { code: 10_000, message: "m".into(), ..Reply::default() };
+    let (request_id, command) = ("r".to_owned(), PacketCommand::PcSignIn as i32);
+    let packet = Refusal { request_id, command, content: reply.encode_to_vec().into(), seq: 0 };
+    let mut frame = packet.encode_to_vec();
+    Frames.put_wrong_port(ResultCode::BadRequest, "whose", &mut frame);
+    assert_eq!(Refusal::decode(&frame[..]).unwrap(), packet);
+    let heard = Message::decode(&frame[..]).unwrap();
+    assert_eq!((heard.request_id.as_str(), heard.command()), ("r", Command::SignIn));
+    assert_eq!((heard.code, heard.message.as_str()), (10_001, "whose"));
 }
 
 #[test]
