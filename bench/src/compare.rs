@@ -184,7 +184,7 @@ impl Subject {
             Self::Nodes(_) => Rule {
                 states: ["one conn and one logic", "two conn and two logic"],
                 judged: SENDS,
-                bound: Bound::AtLeast(0.85),
+                bound: Bound::AtLeast(0.9),
                 told: None,
             },
             Self::Builds(Builds { before, after, at_least, .. }) => {
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(slower.error.unwrap(), "the other app's logic is frozen: 1.250 ×, 1.2 × at most");
         assert!(apps([&[4.0; 4], &[1.0; 4]]).passed());
         let taxed = nodes([&[1000.0; 4], &[800.0; 4]]);
-        assert_eq!(taxed.error.unwrap(), "two conn and two logic: 0.800 ×, 0.85 × at least");
+        assert_eq!(taxed.error.unwrap(), "two conn and two logic: 0.800 ×, 0.9 × at least");
         assert!(nodes([&[1000.0; 4], &[2000.0; 4]]).passed());
     }
 
