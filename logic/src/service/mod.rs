@@ -1,6 +1,6 @@
 //! The service as a whole: what starts after what, and what stops before what. [`joining`] is how it comes to
 //! the other logic nodes, [`lease_renewal`] and [`housekeeping`] are what it does by itself, [`offline`] what is done while it does not
-//! run, [`reload`] what SIGHUP changes, [`upgrading`] what a start does about rows of an earlier version.
+//! run, [`reload`] what SIGHUP changes, [`upgrading`] what a start does about rows of an earlier version, [`waking`] how offline pushes begin.
 
 mod belonging;
 mod claims;
@@ -12,6 +12,7 @@ mod numbering;
 mod offline;
 mod reload;
 mod upgrading;
+mod waking;
 mod writing;
 
 use std::{
@@ -43,7 +44,7 @@ use self::{
     event_telling::{EventTelling, RunningTelling},
     joining::{join_others, leave, or_leave, or_stop},
     lease_renewal::LeaseRenewal,
-    numbering::{FloorTelling, MessageNumbers},
+    numbering::FloorTelling,
     reload::Reloadable,
     writing::Writing,
 };
@@ -55,11 +56,11 @@ use crate::{
     http, legacy,
     link::{LinkParts, calls::Calls, service as link},
     metrics,
-    offline_push::{self, OfflinePushes, PreparedPushes, PushParts},
+    offline_push::{self, OfflinePushes},
     rpc,
     settings::LogicSettings,
     shared_state::{SharedState, SharedStateError},
-    store::{self, Store, StoreError, push_claims::WALK, seqs::RaiseError, writer::Writer},
+    store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
     usecase::{Parts, UseCases, listed_words::WordsError, reads::Reads},
     walk::Settled,
 };
@@ -183,7 +184,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     ready.database.set(true);
     let database_watch = store.database.watch(ready.database);
 
-    let pushes = or_leave(&*shared, pushes(&settings, &store, &numbers, (&shared, &business)).await).await?;
+    let pushes = or_leave(&*shared, waking::prepare(&settings, &store, &numbers, (&shared, &business)).await).await?;
     let Writing { nodes, fanout, fanout_task, writer, writer_task } =
         Writing::start(&settings, &store, &shared, (reloadable.request_shares.clone(), numbers.numbering));
     let parts = Parts {
@@ -205,9 +206,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     // Before anything is said.
     or_stop(&*shared, &writer, read_words(&use_cases, &store).await).await?;
     let catch_up = CatchUp::new(&store, fanout.clone());
-    let offline_pushes = pushes.map(|pushes| pushes.start(use_cases.clone(), &events.threads)).transpose();
-    let offline_pushes = offline_pushes.map_err(|source| database_error(&store, source));
-    let offline_pushes = or_stop(&*shared, &writer, offline_pushes).await?;
+    let pushes = or_stop(&*shared, &writer, waking::start(pushes, &store, &use_cases, &events.threads)).await?;
 
     let listeners = listen(&settings, &use_cases, &business, (&nodes, ready.companions), &catch_up).await;
     let Listeners { clients, legacy, grpc } = or_stop(&*shared, &writer, listeners.map_err(StartError::from)).await?;
@@ -236,7 +235,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         fanout_task,
         settled: numbers.settled,
         telling: numbers.telling,
-        offline_pushes,
+        offline_pushes: pushes,
         lease_renewal: tokio::spawn(renewal.run(lease)),
         claim: claim.map(|claim| tokio::spawn(claim.keep())),
         belonging,
@@ -272,23 +271,6 @@ async fn read_words(use_cases: &UseCases, store: &Store) -> Result<(), StartErro
         WordsError::Store(source) => database_error(store, source),
         problem @ WordsError::Unusable(_) => StartError::Files(problem.to_string()),
     })
-}
-
-/// Who is woken. What is stored from now on counts, where that was never looked at before.
-async fn pushes(
-    settings: &LogicSettings,
-    store: &Store,
-    numbers: &MessageNumbers,
-    (shared, business): (&Arc<dyn SharedState>, &Arc<Business>),
-) -> Result<Option<PreparedPushes>, StartError> {
-    let settled = numbers.settled.clone();
-    let parts = PushParts { store: store.clone(), settled, shared: shared.clone(), business: business.clone() };
-    let pushes = offline_push::prepare(&settings.offline_push, parts).map_err(StartError::Files)?;
-    if pushes.is_some() {
-        let begun = store.walks.begin(WALK, numbers.newest_id.max(1)).await;
-        begun.map_err(|source| database_error(store, source))?;
-    }
-    Ok(pushes)
 }
 
 /// Only what is kept there has to be ours: nodes of one host share a database server in any folder.
