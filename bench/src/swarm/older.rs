@@ -117,9 +117,10 @@ impl Dialect {
 
 fn heard_of_2025(frame: &[u8]) -> Result<Vec<u8>, Malformed> {
     let (command, content) = (number_of(frame, 2)?, bytes_of(frame, 3)?);
-    let known = new_number(&COMMANDS, command as i32);
-    if known.is_none() && command != 0 {
-        return Ok(pushed(command, content, number_of(frame, 4)?, number_of(frame, 6)?));
+    let (known, room_id) = (new_number(&COMMANDS, command as i32), number_of(frame, 6)?);
+    // A plain message in a room has no command, as the words before the end have none.
+    if known.is_none() && (command != 0 || room_id != 0) {
+        return Ok(pushed(command, content, number_of(frame, 4)?, room_id));
     }
     answer(known, number_of(frame, 100)?, bytes_of(frame, 101)?, content)
 }

@@ -10,7 +10,6 @@
 
 use std::io;
 
-use gim_legacy::Dialect;
 use gim_proto::CloseReason;
 
 use super::{Reactor, peer::Peer, uplink::UpItem};
@@ -18,7 +17,12 @@ use crate::{
     connection::Ending,
     net::socket,
     session::Identity,
-    wire::{encoded::Piece, outbound::Kind, packet, transport::Entrance},
+    wire::{
+        encoded::{Encoded, Piece},
+        outbound::Kind,
+        packet,
+        transport::Entrance,
+    },
 };
 
 /// Why a client was too slow.
@@ -40,24 +44,26 @@ impl Peer<'_> {
         self.close_coded(reason, message, None);
     }
 
-    /// Ends the connection with a sentence for a client that speaks a dialect at the port of today's.
-    pub(super) fn close_worded(&mut self, dialect: Dialect, reason: CloseReason, message: &str) {
-        self.close_with(reason, message, None, Some(dialect));
-    }
-
     /// Ends the connection; `code` is that of a WebSocket's close frame, where the reason does not say enough.
     pub(super) fn close_coded(&mut self, reason: CloseReason, message: &str, code: Option<u16>) {
-        self.close_with(reason, message, code, self.connection.dialect);
+        self.close_worded(reason, message, code, |peer, goodbye| peer.worded(goodbye, Kind::Reply));
     }
 
-    fn close_with(&mut self, reason: CloseReason, message: &str, code: Option<u16>, dialect: Option<Dialect>) {
+    /// The same, where the goodbye may be in other words than the client was heard in.
+    pub(super) fn close_worded(
+        &mut self,
+        reason: CloseReason,
+        message: &str,
+        code: Option<u16>,
+        worded: impl FnOnce(&mut Self, Encoded) -> Option<Encoded>,
+    ) {
         let Some(identity) = self.end(reason) else { return };
         if reason.rule().says_goodbye {
             let entrance = Entrance::of(self.connection.transport.as_deref());
             let advice = self.context.drain.advice(reason, self.app(), entrance, identity.device_id);
             let (reconnect_after_ms, endpoint) = advice;
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
-            let goodbye = self.context.worded(dialect, goodbye, Kind::Reply);
+            let goodbye = worded(self, goodbye);
             let words = match &self.connection.transport {
                 None => [goodbye.map(|goodbye| goodbye.piece(Default::default())), None],
                 Some(transport) => transport.last_words(goodbye, reason, code),

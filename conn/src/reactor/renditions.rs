@@ -66,9 +66,12 @@ impl Peer<'_> {
     #[cold]
     pub(super) fn close_on_stranger(&mut self, frame: &[u8]) -> bool {
         let signing_in = Dialect::signing_in(frame);
-        let Some(dialect) = signing_in.first() else { return false };
+        let Some(&dialect) = signing_in.first() else { return false };
         let names: Vec<&str> = signing_in.iter().map(|dialect| dialect.name()).collect();
-        self.close_worded(*dialect, CloseReason::CrBadFrame, &wrong_port_of(&names.join(" or ")));
+        let sentence = wrong_port_of(&names.join(" or "));
+        self.close_worded(CloseReason::CrBadFrame, &sentence, None, |peer, goodbye| {
+            peer.context.worded(Some(dialect), goodbye, Kind::Reply)
+        });
         true
     }
 

@@ -3,7 +3,7 @@
 use gim_proto::{
     CloseReason, ResultCode,
     connect::{
-        CloseNotice, Message as Today, MessageCommand, MessageStatus, Packet as Refusal, PacketCommand, Reply,
+        CloseNotice, Message as Today, MessageCommand, MessageStatus, Packet as TodaysPacket, PacketCommand, Reply,
         SignInRequest as TodaysSignIn,
     },
     logic::{self as todays, MemberType, RemoveGroupMemberPush},
@@ -139,10 +139,10 @@ fn no_message_has_the_command_of_an_answer() {
 fn a_refusal_of_today_says_the_same_to_those_who_read_it_as_theirs() {
     let reply = Reply { code: 10_000, message: "m".into(), ..Reply::default() };
     let (request_id, command) = ("r".to_owned(), PacketCommand::PcSignIn as i32);
-    let packet = Refusal { request_id, command, content: reply.encode_to_vec().into(), seq: 0 };
+    let packet = TodaysPacket { request_id, command, content: reply.encode_to_vec().into(), seq: 0 };
     let mut frame = packet.encode_to_vec();
     Frames.put_wrong_port(ResultCode::BadRequest, "whose", &mut frame);
-    assert_eq!(Refusal::decode(&frame[..]).unwrap(), packet);
+    assert_eq!(TodaysPacket::decode(&frame[..]).unwrap(), packet);
     let heard = Message::decode(&frame[..]).unwrap();
     assert_eq!((heard.request_id.as_str(), heard.command()), ("r", Command::SignIn));
     assert_eq!((heard.code, heard.message.as_str()), (10_001, "whose"));
