@@ -84,6 +84,6 @@ mod tests {
         assert_eq!(sizes(9, 0, 0), (0, false));
         assert_eq!(Page::after("after_user_id", 0, 9).unwrap().entries_to_read(), 10);
         let problem = Page::after("after_user_id", u64::MAX, 0).unwrap_err().to_string();
-        assert!(problem.starts_with("after_user_id: must be at most"), "{problem}");
+        assert!(problem.starts_with("after_user_id: must be from 1 to"), "{problem}");
     }
 }

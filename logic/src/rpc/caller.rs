@@ -80,7 +80,7 @@ mod tests {
         let problem = |request: Request<()>| read(&request, 8).unwrap_err().to_string();
         assert_eq!(problem(Request::new(())), "user_id: is missing in the metadata");
         assert_eq!(problem(metadata::signed((), 0, 2, "t")), "user_id: must not be 0");
-        assert!(problem(metadata::signed((), u64::MAX, 2, "t")).starts_with("user_id: must be at most"));
+        assert!(problem(metadata::signed((), u64::MAX, 2, "t")).starts_with("user_id: must be from 1 to"));
         assert_eq!(problem(metadata::signed((), 1, 0, "t")), "device_id: must not be 0");
         assert_eq!(problem(metadata::signed((), 1, 2, "")), "token: must not be empty");
         assert_eq!(problem(metadata::signed((), 1, 2, "too long.")), "token: has 9 bytes, at most 8 are allowed");

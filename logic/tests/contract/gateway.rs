@@ -123,7 +123,7 @@ async fn a_question_that_makes_no_sense_is_refused_by_its_field() {
     let cases = [
         ("x".repeat(33), 0, ResultCode::TooLarge, "platform: has 33 bytes"),
         ("a b".into(), 0, ResultCode::BadRequest, "platform: must consist of"),
-        (String::new(), ID_MAX + 1, ResultCode::BadRequest, "room_id: must be at most"),
+        (String::new(), ID_MAX + 1, ResultCode::BadRequest, "room_id: must be from 1 to"),
     ];
     for (platform, room_id, code, text) in cases {
         let (refused, problem) = refusal(locate(&server, &platform, room_id).await);
@@ -133,7 +133,7 @@ async fn a_question_that_makes_no_sense_is_refused_by_its_field() {
     for (path, status, text) in [
         ("/locate?room_id=x", "400", "10001"),
         ("/locate?platform=a%20b", "400", "platform: must consist of"),
-        ("/locate?room_id=18446744073709551615", "400", "room_id: must be at most"),
+        ("/locate?room_id=18446744073709551615", "400", "room_id: must be from 1 to"),
         ("/metrics", "404", ""),
     ] {
         let (head, body) = get(&server, path).await;

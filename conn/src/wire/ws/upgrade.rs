@@ -402,7 +402,7 @@ mod tests {
         };
         assert_eq!(asked("user_id=1&device_id=2&token=a%20b&app_id=7&heartbeat_s=9"), Some((1, 2, "a b".into())));
         assert_eq!(asked("user_id=-1&token=t"), Some((u64::MAX, 0, "t".into())));
-        assert_eq!(asked("user_id=18446744073709551616&device_id=x"), Some((0, 0, String::new())));
+        assert_eq!(asked("user_id=18446744073709551616&device_id=x"), Some((u64::MAX, u64::MAX, String::new())));
         assert_eq!((asked(""), asked("app_id=7")), (None, None));
     }
 

@@ -218,7 +218,7 @@ async fn what_cannot_be_read_is_refused_with_a_code_each() {
     let cases = [
         (up_to(Of::UserId(8), 99), ResultCode::BeyondNewest, "seq: 99 is beyond the newest message of the inbox"),
         (up_to(Of::GroupId(own_group), 99), ResultCode::BeyondNewest, "seq: 99 is beyond the newest message of group"),
-        (up_to(Of::UserId(8), 1 << 63), ResultCode::BadRequest, "seq: must be at most"),
+        (up_to(Of::UserId(8), 1 << 63), ResultCode::BadRequest, "seq: must be from 1 to"),
         (up_to(Of::UserId(8), 0), ResultCode::BadRequest, "seq: must not be 0"),
         (both, ResultCode::BadRequest, "message_id: must be 0"),
         (up_to(Of::UserId(10), 1), ResultCode::BadRequest, "user_id: there is no conversation with user 10"),
