@@ -155,11 +155,9 @@ async fn what_waits_is_told_in_calls_that_are_full() {
     let sent = send_many(&server, &user_ids, 0..40).await;
     drop(held);
     let events = receiver.once(|events| events.len() > 200).await;
-    assert_eq!(
-        (events.len(), receiver.different_calls()),
-        (201, 1 + 200 / 40),
-        "as many as batch_events_max in each but the first"
-    );
+    assert_eq!(events.len(), 201);
+    // As many as `batch_events_max` in each but the first, and those that end where something was not settled yet.
+    assert!((6..=10).contains(&receiver.different_calls()), "{}", receiver.different_calls());
     for user_id in user_ids {
         assert_eq!(message_ids(&events, user_id), sent[&user_id]);
     }
