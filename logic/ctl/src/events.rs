@@ -56,6 +56,9 @@ pub enum EventsError {
     /// This command would change its tables.
     #[error("the tables of {0} are not as this version of gim-ctl wants them; gim-ctl db status tells more")]
     OtherTables(String),
+    /// A walk that is sent there would tell nothing, and ids of messages would begin behind it.
+    #[error("--from: {0} is neither a Unix time nor the id of a message that has come")]
+    NotYet(u64),
     /// Nothing was ever told.
     #[error("no event was ever told: events.webhook is not set, or logic has not run since")]
     NeverBegun,
@@ -68,7 +71,8 @@ pub async fn run(command: EventsCommand) -> Result<Answer, EventsError> {
         EventsCommand::Pause(files) => with_store(&files, async |store| store.walks.pause(WALK, true).await).await,
         EventsCommand::Resume(files) => with_store(&files, async |store| store.walks.pause(WALK, false).await).await,
         EventsCommand::Replay(ReplayArguments { from, files }) => {
-            with_store(&files, async |store| store.walks.replay(WALK, first_id(from).saturating_sub(1)).await).await
+            let first_id = first_id(from, clock::now_ms()).ok_or(EventsError::NotYet(from))?;
+            with_store(&files, async |store| store.walks.replay(WALK, first_id.saturating_sub(1)).await).await
         }
     }
 }
@@ -101,7 +105,8 @@ fn answer(row: WalkRow, now_ms: i64) -> Answer {
     let behind_s = now_ms.saturating_sub(told_up_to_ms).max(0) / 1_000;
     let (up_to, is_held) = (clock::rfc3339(told_up_to_ms), row.holder != 0);
     let state = match (row.is_paused, is_held) {
-        (true, _) => "it stands still, until gim-ctl events resume",
+        (true, true) => "it stands still within seconds, until gim-ctl events resume",
+        (true, false) => "it stands still, until gim-ctl events resume",
         (false, true) => "a logic node tells them",
         (false, false) => "no logic node tells them at this moment",
     };
@@ -112,14 +117,17 @@ fn answer(row: WalkRow, now_ms: i64) -> Answer {
     Answer::good(text, json)
 }
 
-fn first_id(from: u64) -> u64 {
-    match from.checked_ilog10().unwrap_or(0) as usize + 1 {
+/// None where that has not come yet.
+fn first_id(from: u64, now_ms: i64) -> Option<u64> {
+    let first_id = match from.checked_ilog10().unwrap_or(0) as usize + 1 {
         digits if digits > TIME_DIGITS_MAX => from,
         digits => {
             let unit_ms = if digits > 10 { 1 } else { 1_000 };
-            message_id::least_at(i64::try_from(from.saturating_mul(unit_ms)).unwrap_or(i64::MAX))
+            let from_ms = i64::try_from(from.saturating_mul(unit_ms)).ok().filter(|from_ms| *from_ms <= now_ms)?;
+            message_id::least_at(from_ms)
         }
-    }
+    };
+    (first_id < message_id::least_at(now_ms + 1)).then_some(first_id)
 }
 
 #[cfg(test)]
@@ -129,7 +137,12 @@ mod tests {
     #[test]
     fn a_replay_begins_at_a_time_or_at_a_message() {
         let id = message_id::least_at(1_764_484_200_000);
-        assert_eq!([1_764_484_200, 1_764_484_200_000, id].map(first_id), [id; 3]);
+        let begins_at = |from| first_id(from, 1_764_484_200_000);
+        assert_eq!([1_764_484_200, 1_764_484_200_000, id].map(begins_at), [Some(id); 3]);
+        assert_eq!(begins_at(0), Some(message_id::least_at(0)));
+        let later =
+            [1_764_484_201, 1_764_484_200_001, message_id::least_at(1_764_484_200_001), i64::MAX as u64, u64::MAX];
+        assert_eq!(later.map(begins_at), [None; 5]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `words`: the lists of words that logic was given by calls.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 use clap::ValueEnum;
 use gim_proto::logic::{GetWordsRequest, PutWordsRequest, WordListKind, word_int_service_client::WordIntServiceClient};
@@ -63,12 +63,20 @@ async fn get(kind: ListKind, remote: &RemoteArguments) -> Result<Answer, RemoteE
 }
 
 async fn put(kind: ListKind, file: PathBuf, remote: &RemoteArguments) -> Result<Answer, RemoteError> {
-    let words = fs::read_to_string(&file).map_err(|source| RemoteError::File { path: file, source })?;
+    let words = fs::read_to_string(&file).and_then(whole).map_err(|source| RemoteError::File { path: file, source })?;
     let logic = remote.logic()?;
     let request = Remote::request(PutWordsRequest { kind: kind.wire(), words });
     let reply = WordIntServiceClient::new(logic.channel.clone()).put(request).await;
     let count = reply.map_err(|status| logic.error("WordIntService/Put", &status))?.into_inner().count;
     Ok(Answer::good(format!("{count} words"), json!({"words": count})))
+}
+
+/// As logic takes its own files.
+fn whole(words: String) -> io::Result<String> {
+    if words.is_empty() || words.ends_with('\n') {
+        return Ok(words);
+    }
+    Err(io::Error::other("the last line does not end: the file may be cut"))
 }
 
 impl ListKind {
@@ -79,5 +87,16 @@ impl ListKind {
             Self::Flag => WordListKind::WlkFlag,
         };
         kind.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_may_be_cut_is_not_put() {
+        let is_taken = |words: &str| whole(words.to_owned()).is_ok();
+        assert_eq!(["", "one\n", "one\ntwo\n", "one", "one\ntw"].map(is_taken), [true, true, true, false, false]);
     }
 }

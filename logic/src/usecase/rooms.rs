@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use gim_proto::{
-    ResultCode, check,
+    ResultCode,
+    check::{self, ID_MAX},
     connect::{self, SendReply},
     logic::{CountRoomMembersRequest, PushRoomRequest, RoomMemberCount, SubscribeRoomRequest},
 };
@@ -319,8 +320,8 @@ fn after(seq: u64, from_start: bool) -> Option<u64> {
 }
 
 fn check_seq(seq: u64) -> Result<(), Error> {
-    if seq != 0 {
-        check::id("seq", seq)?;
+    match seq {
+        0..=ID_MAX => Ok(()),
+        _ => Err(check::invalid("seq", format!("must be from 0 to {ID_MAX}")).into()),
     }
-    Ok(())
 }

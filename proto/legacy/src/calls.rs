@@ -17,7 +17,8 @@ use gim_proto::{
     connect::{MessageCommand, SendReply, SendRequest, send_request::Target},
     logic::{
         Device, DeviceRegisterRequest, DeviceType, Group, GroupAddMemberRequest, GroupGetMembersReply,
-        GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest, GroupMember,
+        GroupGetMembersRequest, GroupGetReply, GroupGetRequest, GroupKind, GroupListMineReply, GroupListMineRequest,
+        GroupMember,
     },
     page::ENTRIES_MAX,
 };
@@ -29,6 +30,7 @@ use crate::today;
 /// Pages of a list that was whole in a dialect: each is a call of its own towards the share of the caller.
 const PAGES_MAX: usize = 20;
 
+const GET_GROUP: &str = "logic.GroupExtService/Get";
 const LIST_MINE: &str = "logic.GroupExtService/ListMine";
 const GET_MEMBERS: &str = "logic.GroupExtService/GetMembers";
 const ADD_MEMBERS: &str = "logic.GroupExtService/AddMembers";
@@ -139,6 +141,30 @@ impl Call<'_> {
         self.send(Target::GroupId(group_id), MessageCommand::McGroupMessage as i32, content).await
     }
 
+    /// Sends, and returns the seq in the sender's own inbox, by which clients of dialects sync: 0 where nothing comes there, as of a large
+    /// group.
+    ///
+    /// # Errors
+    /// As today's methods refuse.
+    pub async fn send_for_seq(&self, target: Target, command: i32, content: Bytes) -> Result<i64, Status> {
+        let is_large = match target {
+            Target::GroupId(group_id) => self.is_large(group_id).await?,
+            Target::UserId(_) | Target::RoomId(_) => false,
+        };
+        let reply = self.send(target, command, content).await?;
+        Ok(if is_large { 0 } else { reply.seq as i64 })
+    }
+
+    /// False where that is not for the caller to know: then she may not send there either.
+    async fn is_large(&self, group_id: u64) -> Result<bool, Status> {
+        let asked: Result<GroupGetReply, Status> = self.ask(GET_GROUP, &GroupGetRequest { group_id }).await;
+        match asked {
+            Ok(reply) => Ok(reply.group.is_some_and(|group| group.kind() == GroupKind::GkLarge)),
+            Err(status) if ResultCode::of_status(&status).is_retryable() => Err(status),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Registers a device, of a type that was known then.
     ///
     /// # Errors
@@ -162,7 +188,7 @@ impl Call<'_> {
             let is_new = |user_id: &u64| !present.contains(user_id) && added.insert(*user_id);
             let new: Vec<u64> = user_ids.iter().copied().filter(is_new).collect();
             if !new.is_empty() || user_ids.is_empty() {
-                let members = new.iter().map(|&user_id| GroupMember { user_id, ..GroupMember::default() }).collect();
+                let members = new_members(new);
                 let asked: Result<(), Status> =
                     self.ask(ADD_MEMBERS, &GroupAddMemberRequest { group_id, members }).await;
                 match asked {
@@ -243,6 +269,13 @@ impl Call<'_> {
         }
         self.ask(method, message).await
     }
+}
+
+/// Who comes into a group, each once, whoever is named twice.
+pub fn new_members(user_ids: impl IntoIterator<Item = u64>) -> Vec<GroupMember> {
+    let mut named = HashSet::new();
+    let each = user_ids.into_iter().filter(|user_id| named.insert(*user_id));
+    each.map(|user_id| GroupMember { user_id, ..GroupMember::default() }).collect()
 }
 
 /// Today's command of what is pushed into a room under a number of a dialect. There a number was the app's own, whatever it was; those of
@@ -368,6 +401,63 @@ mod tests {
         assert_eq!(group.asked.lock().unwrap()[1..], [vec![40, 41], vec![40]]);
         assert_eq!(added(&group, &[50, 0]).await, Err(ResultCode::BadRequest));
         assert!(!group.members.lock().unwrap().contains(&50));
+    }
+
+    /// Of two groups the one with id 2 is large, and of the one with id 3 nobody knows just now.
+    struct TwoGroups(AtomicUsize);
+
+    #[async_trait]
+    impl Upstream for Arc<TwoGroups> {
+        async fn call(
+            &self,
+            method: &'static str,
+            message: Vec<u8>,
+            _: MetadataMap,
+            _: Extensions,
+        ) -> Result<Bytes, Status> {
+            if method != GET_GROUP {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                return Ok(SendReply { seq: 9, ..SendReply::default() }.encode_to_vec().into());
+            }
+            let kind = match GroupGetRequest::decode(&message[..]).unwrap().group_id {
+                1 => GroupKind::GkNormal,
+                2 => GroupKind::GkLarge,
+                3 => return Err(ResultCode::TryAgainLater.into()),
+                _ => return Err(ResultCode::GroupNotFound.into()),
+            };
+            let group = Group { kind: kind as i32, ..Group::default() };
+            Ok(GroupGetReply { group: Some(group) }.encode_to_vec().into())
+        }
+
+        fn take_share(&self, _: &str, _: &Extensions) -> Result<(), Status> {
+            Ok(())
+        }
+
+        async fn users(&self, _: &[u64]) -> HashMap<u64, User> {
+            HashMap::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_seq_that_is_told_is_one_of_the_senders_inbox() {
+        let groups = Arc::new(TwoGroups(AtomicUsize::new(0)));
+        let today = Today::new(groups.clone());
+        let (call, ()) = today.begin(Request::new(()));
+        let send =
+            async |target| call.send_for_seq(target, 0, Bytes::new()).await.map_err(|status| status.message().len());
+        assert_eq!(send(Target::UserId(2)).await, Ok(9));
+        assert_eq!(send(Target::GroupId(1)).await, Ok(9));
+        assert_eq!(send(Target::GroupId(2)).await, Ok(0));
+        assert_eq!(send(Target::GroupId(4)).await, Ok(9), "today's method is to say what is wrong");
+        let sent = groups.0.load(Ordering::Relaxed);
+        assert!(send(Target::GroupId(3)).await.is_err());
+        assert_eq!(groups.0.load(Ordering::Relaxed), sent, "it can be sent again as a whole");
+    }
+
+    #[test]
+    fn whoever_is_named_twice_comes_in_once() {
+        let user_ids: Vec<u64> = new_members([7, 8, 7]).into_iter().map(|member| member.user_id).collect();
+        assert_eq!(user_ids, [7, 8]);
     }
 
     #[test]

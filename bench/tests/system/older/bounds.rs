@@ -150,8 +150,7 @@ fn signs_in_by_the_url<C: OlderClient>(server: &Server, name: &str) {
     };
     let client = C::sign_in(server, &phone_number("129", name, Way::WebSocket));
     let Asked::SignIn { user_id, device_id, token } = client.credentials() else { panic!("signs in first") };
-    // Those who speak a dialect are of the first app, and cannot say otherwise.
-    assert_eq!(sign_in(&format!("?user_id={user_id}&device_id={device_id}&token={token}&app_id=7")).code, 0, "{name}");
+    assert_eq!(sign_in(&format!("?user_id={user_id}&device_id={device_id}&token={token}")).code, 0, "{name}");
     // As in a frame: who is nobody is told so, and a number that no user can have is refused as such.
     let wrong = format!("?user_id={user_id}&device_id={device_id}&token=wrong");
     assert_eq!(sign_in(&wrong).code, ResultCode::SignInAgain as i32, "{name}");

@@ -73,7 +73,7 @@ impl Older {
         }
     }
 
-    fn send(&self, server: &Server, receiver_type: ReceiverType, receiver_id: u64, text: &str) {
+    fn send(&self, server: &Server, receiver_type: ReceiverType, receiver_id: u64, text: &str) -> i64 {
         let request = SendMessageReq {
             receiver_type: receiver_type as i32,
             receiver_id: receiver_id as i64,
@@ -82,7 +82,7 @@ impl Older {
             is_persist: true,
             ..SendMessageReq::default()
         };
-        assert_ne!(server.call(logic(server).send_message(self.signed(request))).unwrap().seq, 0);
+        server.call(logic(server).send_message(self.signed(request))).unwrap().seq
     }
 
     fn take_output(&mut self, output: Output) {
@@ -226,11 +226,11 @@ impl OlderClient for Older {
     }
 
     fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
-        self.send(server, ReceiverType::RtUser, user_id, text);
+        assert_ne!(self.send(server, ReceiverType::RtUser, user_id, text), 0);
     }
 
     fn send_to_group(&self, server: &Server, group_id: u64, text: &str) {
-        self.send(server, ReceiverType::RtSmallGroup, group_id, text);
+        assert_ne!(self.send(server, ReceiverType::RtSmallGroup, group_id, text), 0);
     }
 
     fn push_to_room_as(&self, _server: &Server, _number: i32, _content: Vec<u8>) -> Option<Result<(), Status>> {
@@ -319,6 +319,18 @@ fn a_client_of_december_2020_chats_beside_a_new_one() {
 fn clients_of_december_2020_chat_among_themselves() {
     chat_among_themselves::<Older>([Way::Tcp, Way::WebSocket]);
     chat_among_themselves::<Older>([Way::WebSocket, Way::Tcp]);
+}
+
+#[test]
+fn what_is_said_in_a_large_group_has_no_seq_for_a_client_of_2020() {
+    let server = Server::start_for_older_clients();
+    let ada = Older::sign_in(&server, "13800000007");
+    let (r#type, member_ids) = (GroupType::GtLarge as i32, vec![ada.user_id; 2]);
+    let group = CreateGroupReq { name: "all".into(), r#type, member_ids, ..CreateGroupReq::default() };
+    let made = server.call(logic(&server).create_group(ada.signed(group))).unwrap();
+    for receiver_type in [ReceiverType::RtLargeGroup, ReceiverType::RtSmallGroup] {
+        assert_eq!(ada.send(&server, receiver_type, made.group_id as u64, "to all"), 0);
+    }
 }
 
 #[test]

@@ -223,6 +223,11 @@ fn asks_for_subprotocol(request: &Request) -> bool {
 const MALFORMED: UpgradeRefusal =
     UpgradeRefusal(StatusCode::BAD_REQUEST, "the query is no sign-in: user_id, device_id, token, app_id, heartbeat_s");
 
+const NEWER: UpgradeRefusal = UpgradeRefusal(
+    StatusCode::BAD_REQUEST,
+    "this listener is for older clients, whose query has neither app_id nor heartbeat_s; clients of today have another",
+);
+
 /// `?user_id=&device_id=&token=` in a dialect: what is no number is taken for one beyond those that ids can be, and is refused as that.
 fn sign_in_of_old(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
     let id = |text: &str| text.parse().unwrap_or(u64::MAX);
@@ -234,6 +239,7 @@ fn sign_in_of_old(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
             "user_id" => request.user_id = id(&percent_decoded(value).ok_or(MALFORMED)?),
             "device_id" => request.device_id = id(&percent_decoded(value).ok_or(MALFORMED)?),
             "token" => request.token = percent_decoded(value).ok_or(MALFORMED)?,
+            "app_id" | "heartbeat_s" => return Err(NEWER),
             _ => continue,
         }
         is_sign_in = true;
@@ -400,10 +406,15 @@ mod tests {
             assert_eq!((app_id, heartbeat_s), (0, 0), "{query}");
             Some((user_id, device_id, token))
         };
-        assert_eq!(asked("user_id=1&device_id=2&token=a%20b&app_id=7&heartbeat_s=9"), Some((1, 2, "a b".into())));
+        assert_eq!(asked("user_id=1&device_id=2&token=a%20b&v=9"), Some((1, 2, "a b".into())));
         assert_eq!(asked("user_id=-1&token=t"), Some((u64::MAX, 0, "t".into())));
         assert_eq!(asked("user_id=18446744073709551616&device_id=x"), Some((u64::MAX, u64::MAX, String::new())));
-        assert_eq!((asked(""), asked("app_id=7")), (None, None));
+        assert_eq!((asked(""), asked("v=7")), (None, None));
+        for newer in ["user_id=1&device_id=2&token=t&app_id=7", "user_id=1&device_id=2&token=t&heartbeat_s=9"] {
+            let request = get(&format!("/ws?{newer}"), UPGRADE);
+            let opening = read(request.as_bytes(), None, &Site::default(), true);
+            assert!(matches!(&opening, Opening::Answer { is_fine: false, .. }), "{newer}: {opening:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
         logic_ext_server::{LogicExt, LogicExtServer},
     },
 };
-use crate::calls::{Calls, Today};
+use crate::calls::{Calls, Today, new_members};
 
 pub(super) const CALLS: Calls = Calls {
     methods: &[
@@ -77,8 +77,8 @@ impl LogicExt for Services {
             ReceiverType::RtUnknown => return Err(check::invalid("receiver_type", "must be a user or a group").into()),
         };
         let (command, content) = said::todays(asked.message_type(), asked.message_content, &asked.to_user_ids)?;
-        let reply = call.send(target, command, content).await?;
-        Ok(Response::new(wire::SendMessageResp { seq: reply.seq as i64 }))
+        let seq = call.send_for_seq(target, command, content).await?;
+        Ok(Response::new(wire::SendMessageResp { seq }))
     }
 
     async fn add_friend(&self, request: Request<wire::AddFriendReq>) -> Answer<wire::AddFriendResp> {
@@ -112,7 +112,10 @@ impl LogicExt for Services {
         };
         let wire::CreateGroupReq { name, avatar_url, introduction, extra, member_ids, .. } = asked;
         let group = Group { name, avatar_url, introduction, extra, kind, ..Group::default() };
-        let request = GroupCreateRequest { group: Some(group), members: members(&member_ids) };
+        let request = GroupCreateRequest {
+            group: Some(group),
+            members: new_members(member_ids.into_iter().map(|user_id| user_id as u64)),
+        };
         Ok(Response::new(call.ask("logic.GroupExtService/Create", &request).await?))
     }
 
@@ -201,10 +204,6 @@ impl BusinessExt for Services {
         let (call, asked) = self.today.begin(request);
         Ok(Response::new(call.ask("business.UserExtService/SearchUser", &asked).await?))
     }
-}
-
-fn members(user_ids: &[i64]) -> Vec<GroupMember> {
-    user_ids.iter().map(|&user_id| GroupMember { user_id: user_id as u64, ..GroupMember::default() }).collect()
 }
 
 /// When a group was made, and changed, is not told any more.

@@ -17,7 +17,7 @@ use super::wire::{
     business_ext_server::{BusinessExt, BusinessExtServer},
     logic_ext_server::{LogicExt, LogicExtServer},
 };
-use crate::calls::{Calls, Today, room_command};
+use crate::calls::{Calls, Today, new_members, room_command};
 
 pub(super) const CALLS: Calls = Calls {
     methods: &[
@@ -89,8 +89,8 @@ impl LogicExt for Services {
     async fn send_message_to_friend(&self, request: Request<wire::SendMessageReq>) -> Answer<wire::SendMessageResp> {
         let (call, asked) = self.today.begin(request);
         let (target, command) = (Target::UserId(asked.receiver_id as u64), MessageCommand::McUserMessage);
-        let reply = call.send(target, command as i32, asked.content).await?;
-        Ok(Response::new(wire::SendMessageResp { seq: reply.seq as i64 }))
+        let seq = call.send_for_seq(target, command as i32, asked.content).await?;
+        Ok(Response::new(wire::SendMessageResp { seq }))
     }
 
     async fn add_friend(&self, request: Request<wire::AddFriendReq>) -> Answer<()> {
@@ -115,15 +115,19 @@ impl LogicExt for Services {
 
     async fn send_message_to_group(&self, request: Request<wire::SendMessageReq>) -> Answer<wire::SendMessageResp> {
         let (call, asked) = self.today.begin(request);
-        let reply = call.send_to_group(asked.receiver_id as u64, asked.content).await?;
-        Ok(Response::new(wire::SendMessageResp { seq: reply.seq as i64 }))
+        let (target, command) = (Target::GroupId(asked.receiver_id as u64), MessageCommand::McGroupMessage);
+        let seq = call.send_for_seq(target, command as i32, asked.content).await?;
+        Ok(Response::new(wire::SendMessageResp { seq }))
     }
 
     async fn create_group(&self, request: Request<wire::CreateGroupReq>) -> Answer<wire::CreateGroupResp> {
         let (call, asked) = self.today.begin(request);
         let wire::CreateGroupReq { name, avatar_url, introduction, extra, member_ids } = asked;
         let group = Group { name, avatar_url, introduction, extra, ..Group::default() };
-        let request = GroupCreateRequest { group: Some(group), members: members(&member_ids) };
+        let request = GroupCreateRequest {
+            group: Some(group),
+            members: new_members(member_ids.into_iter().map(|user_id| user_id as u64)),
+        };
         Ok(Response::new(call.ask("logic.GroupExtService/Create", &request).await?))
     }
 
@@ -206,10 +210,6 @@ impl BusinessExt for Services {
         let (call, asked) = self.today.begin(request);
         Ok(Response::new(call.ask("business.UserExtService/SearchUser", &asked).await?))
     }
-}
-
-fn members(user_ids: &[i64]) -> Vec<GroupMember> {
-    user_ids.iter().map(|&user_id| GroupMember { user_id: user_id as u64, ..GroupMember::default() }).collect()
 }
 
 /// When a group was made, and changed, is not told any more.

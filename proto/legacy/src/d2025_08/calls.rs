@@ -24,7 +24,7 @@ use super::{
     },
 };
 use crate::{
-    calls::{Calls, Today, room_command},
+    calls::{Calls, Today, new_members, room_command},
     today,
 };
 
@@ -136,7 +136,7 @@ impl group::GroupExtService for Services {
         let (call, asked) = self.today.begin(request);
         let logic::GroupCreateRequest { name, avatar_url, introduction, extra, member_ids } = asked;
         let group = Group { name, avatar_url, introduction, extra, ..Group::default() };
-        let request = TodaysCreate { group: Some(group), members: members(member_ids) };
+        let request = TodaysCreate { group: Some(group), members: new_members(member_ids) };
         Ok(Response::new(call.ask("logic.GroupExtService/Create", &request).await?))
     }
 
@@ -242,10 +242,6 @@ impl users::UserExtService for Services {
         let (call, asked) = self.today.begin(request);
         Ok(Response::new(call.ask("business.UserExtService/SearchUser", &asked).await?))
     }
-}
-
-fn members(user_ids: Vec<u64>) -> Vec<GroupMember> {
-    user_ids.into_iter().map(|user_id| GroupMember { user_id, ..GroupMember::default() }).collect()
 }
 
 /// When a group was made, and changed, is not told any more.
