@@ -73,8 +73,17 @@ impl WordLists {
     /// Judges by these from now on.
     pub fn take_over(&self, NextWords { of_files, words_max }: NextWords) -> Result<(), String> {
         let mut sources = self.sources();
+        let (before, words) = (sources.of_files.count(), of_files.count());
         let next = WordSources { of_files, of_calls: sources.of_calls.clone(), words_max };
-        self.judge_by(&mut sources, next)
+        self.judge_by(&mut sources, next)?;
+        match words {
+            // Meant, or the file was cut: nobody else would notice.
+            0 if before > 0 => {
+                tracing::warn!(before, "the files of words have none any more, and nothing is filtered by them")
+            }
+            _ => tracing::info!(words, before, "the files of words were read"),
+        }
+        Ok(())
     }
 
     /// What a list says, and how many words there are in it.
