@@ -1,6 +1,6 @@
 // What the server keeps of the conversation that is open and this browser has not.
 
-import { GimError, type Message, type Peer } from "gim-client";
+import { CODE, GimError, type Message, type Peer } from "gim-client";
 import type { Chat } from "./chat";
 import { numberOf } from "./lines";
 
@@ -27,12 +27,12 @@ export class EarlierHistory {
     return this.before > 0;
   }
 
-  // What is before that message. What the server refuses need not be asked again, what found no connection is.
+  // What is before that message. What the server refuses need not be asked again; what found no connection, or failed there, is.
   async earlier(peer: Peer): Promise<Earlier> {
     try {
       return await this.page(peer);
     } catch (error) {
-      return { messages: [], hasMore: !(error instanceof GimError && error.code > 0) };
+      return { messages: [], hasMore: !(error instanceof GimError && error.code > 0 && error.code !== CODE.INTERNAL) };
     }
   }
 

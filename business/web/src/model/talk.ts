@@ -11,6 +11,8 @@ import { RoomMembers } from "./room-members";
 
 // Pages that are looked through for a message that is answered.
 const REVEAL_PAGES_MAX = 40;
+// After so long it is asked again for what could not be had.
+const EARLIER_RETRY_MS = 3000;
 
 export class Talk {
   lines: Line[] = [];
@@ -33,6 +35,7 @@ export class Talk {
   private readonly history: EarlierHistory;
   private readonly keys = new Set<string>();
   private loading: Promise<void> | null = null;
+  private retry: ReturnType<typeof setTimeout> | undefined;
   private mentionable: Promise<Member[]> | null = null;
   private isOpen = true;
 
@@ -51,6 +54,7 @@ export class Talk {
 
   close(): void {
     this.isOpen = false;
+    clearTimeout(this.retry);
     this.members?.close();
     this.readers?.close();
   }
@@ -129,6 +133,9 @@ export class Talk {
     if (target.kind === "room") return;
     const peer = { kind: target.kind, id: target.id };
     const earlier = (await this.storedEarlier()) ?? (await this.history.earlier(peer));
+    clearTimeout(this.retry);
+    // Lines that all fit in view are not scrolled, so nobody else would ask.
+    if (this.isOpen && earlier.messages.length === 0 && earlier.hasMore) this.retry = setTimeout(() => void this.askEarlier(), EARLIER_RETRY_MS);
     if (!this.isOpen || (earlier.messages.length === 0 && earlier.hasMore === this.hasEarlier)) return;
     this.putBefore(earlier.messages);
     this.hasEarlier = earlier.hasMore;
