@@ -17,14 +17,15 @@ fuzz_target!(|input: &[u8]| {
     let first = &input[..input.len().min(usize::from(*first))];
 
     let site = Site::default();
-    let opening = upgrade::read(input, None, &site, input.len() % 2 == 0);
+    let is_older = input.len() % 2 == 0;
+    let opening = upgrade::read(input, None, &site, is_older);
     if let Opening::Upgrade(upgrade) = &opening {
         assert!(upgrade.consumed <= input.len() && upgrade.response.starts_with(b"HTTP/1.1 101 "));
         if let Some(sign_in) = &upgrade.sign_in {
             PacketView::decode(sign_in).expect("a sign-in from the query is a packet");
         }
         // A request that is whole later was not refused before.
-        assert!(!matches!(upgrade::read(first, None, &site, false), Opening::Answer { .. }));
+        assert!(!matches!(upgrade::read(first, None, &site, is_older), Opening::Answer { .. }));
     }
 
     if let Proxied::Header { consumed, .. } = proxy::read(input) {
