@@ -12,8 +12,8 @@ pub struct FileId([u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileHash(pub [u8; 32]);
 
-/// Bytes of a name that are taken.
-pub const NAME_BYTES_MAX: usize = 4_096;
+/// Bytes of a name that are taken: as many as `content.File` has room for.
+pub const NAME_BYTES_MAX: usize = 1_024;
 
 /// The name of a file that came without one.
 const UNNAMED: &str = "file";
@@ -132,7 +132,7 @@ mod tests {
         for nothing in ["", "/", "..", " ", "a/", "\0"] {
             assert_eq!(cleaned(nothing), UNNAMED, "{nothing:?}");
         }
-        assert_eq!(cleaned(&"é".repeat(2_048)).len(), 4_096);
-        assert_eq!(clean_name(&"x".repeat(4_097)), None);
+        assert_eq!(cleaned(&"é".repeat(512)).len(), 1_024);
+        assert_eq!(clean_name(&"x".repeat(1_025)), None);
     }
 }

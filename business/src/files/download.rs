@@ -124,6 +124,9 @@ impl Files {
     async fn answer(&self, readable: &Readable<'_>, headers: &HeaderMap) -> Result<Response, FileRefusal> {
         let etag = readable.etag();
         let text_of = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        if text_of(header::IF_MATCH).is_some_and(|meant| !names_strongly(meant, &etag)) {
+            return Err(FileRefusal::no_match());
+        }
         if text_of(header::IF_NONE_MATCH).is_some_and(|known| names(known, &etag)) {
             let mut answer = StatusCode::NOT_MODIFIED.into_response();
             readable.describe(&etag, answer.headers_mut());
@@ -141,7 +144,7 @@ impl Files {
             None | Some(Asked::Whole) => None,
             Some(Asked::Part(part)) => Some(part),
             Some(Asked::Beyond) => {
-                let mut answer = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+                let mut answer = FileRefusal::beyond_end(length).into_response();
                 put(answer.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
                 return Ok(answer);
             }
@@ -221,6 +224,11 @@ fn names(list: &str, etag: &str) -> bool {
     list.trim() == "*" || list.split(',').any(|known| known.trim().trim_start_matches("W/") == etag)
 }
 
+/// The same, as `If-Match` asks.
+fn names_strongly(list: &str, etag: &str) -> bool {
+    list.trim() == "*" || list.split(',').any(|known| known.trim() == etag)
+}
+
 /// The bytes of a file, counted as they are taken.
 fn body(bytes: FileBytes) -> Body {
     let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "down"));
@@ -246,5 +254,6 @@ mod tests {
         for list in ["", "a", "\"b\"", "\"a"] {
             assert!(!names(list, "\"a\""), "{list}");
         }
+        assert!(names_strongly("\"b\", \"a\"", "\"a\"") && !names_strongly("W/\"a\"", "\"a\""));
     }
 }

@@ -16,8 +16,11 @@ use super::{
 };
 use crate::{
     clock,
-    store::{Content, ContentState, StoreError, StoredFile, Upload, UploadEnd},
+    store::{Content, ContentState, NotEnded, StoreError, StoredFile, Upload, UploadEnd},
 };
+
+/// How often it is tried to keep what somebody else takes back at the same time.
+const COMMITS_MAX: u32 = 8;
 
 impl Files {
     /// Makes an upload of which all bytes came a file.
@@ -81,8 +84,8 @@ impl Files {
         Some(self.pictures.prepare(upload.user_id, kind, &self.folder, upload.file_id, uploaded_bytes).await)
     }
 
-    /// Keeps the bytes at `path` unless the same are kept, and writes the row. What was lost since (a folder that was restored from before,
-    /// say), or its thumbnail, is kept anew under its own id.
+    /// Keeps the bytes at `path` unless the same are kept, and writes the row; once more where those that were kept are taken back
+    /// meanwhile.
     async fn commit(
         &self,
         upload: &Upload,
@@ -90,6 +93,23 @@ impl Files {
         content: Content,
         path: PathBuf,
     ) -> Result<Content, FileRefusal> {
+        for _ in 0..COMMITS_MAX {
+            if let Some(kept) = self.commit_once(upload, uploaded_bytes, content.clone(), path.clone()).await? {
+                return Ok(kept);
+            }
+        }
+        Err(FileRefusal::has_writer())
+    }
+
+    /// `None` where the content that was known is there no more. What was lost since (a folder that was restored from before, say), or its
+    /// thumbnail, is kept anew under its own id.
+    async fn commit_once(
+        &self,
+        upload: &Upload,
+        uploaded_bytes: u64,
+        content: Content,
+        path: PathBuf,
+    ) -> Result<Option<Content>, FileRefusal> {
         let (file_id, user_id) = (upload.file_id, upload.user_id);
         let known = self.store.content(content.hash).await?;
         let is_kept = match &known {
@@ -97,7 +117,8 @@ impl Files {
             Some(known) => self.contents.has(known).await?,
             None => false,
         };
-        let is_kept_anew = known.is_some() && !is_kept;
+        let is_known = known.is_some();
+        let is_kept_anew = is_known && !is_kept;
         let content = match known {
             Some(known) if is_kept_anew => Content { content_id: known.content_id, state: known.state, ..content },
             Some(known) => known,
@@ -113,21 +134,31 @@ impl Files {
             self.contents.keep(new(path, Variant::Whole)).await?;
         }
         let content_id = content.content_id;
-        let end = UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, now_ms: clock::now_ms() };
+        let end = UploadEnd { file_id, uploaded_bytes, content, is_known, is_kept_anew, now_ms: clock::now_ms() };
         let finished = self.store.finish_upload(end).await?;
         if is_kept_anew {
             self.lookup.forget(content_id);
         }
-        let Some(kept) = finished else {
-            self.contents.remove(file_id).await?;
-            return Err(FileRefusal::not_found());
+        let kept = match finished {
+            Ok(kept) => kept,
+            Err(NotEnded::NoContent) => {
+                // They were being removed when they were found to be lost; nothing else ever has this id.
+                if is_kept_anew {
+                    self.contents.remove(content_id).await?;
+                }
+                return Ok(None);
+            }
+            Err(NotEnded::NoUpload) => {
+                self.contents.remove(file_id).await?;
+                return Err(FileRefusal::not_found());
+            }
         };
         if kept.content_id != content_id
             && let Err(error) = self.contents.remove(file_id).await
         {
             tracing::warn!(%file_id, %error, "bytes that were there before could not be removed; they will be later");
         }
-        Ok(kept)
+        Ok(Some(kept))
     }
 }
 

@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{metrics::FILE_CONNECTIONS_ENDED_TOTAL, settings::FilesSettings};
 
-/// What hyper keeps of a connection of HTTP/1.1 in each direction, and reads at once. A name of 4 KiB has three times as many bytes in a URL.
+/// What hyper keeps of a connection of HTTP/1.1 in each direction, and reads at once. The longest name has three times as many bytes in a URL.
 const BUFFER_BYTES: usize = READ_BYTES;
 /// What may come over one of HTTP/2 before it is taken, for each of its transfers; twice as much for all.
 const WINDOW_BYTES: u32 = 128 * 1_024;

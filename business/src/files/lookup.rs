@@ -1,6 +1,6 @@
 //! What downloads ask the database for: which file stands behind an id. Whoever has a URL may ask, and as often as she likes.
 //!
-//! Any task. Always holds: what is remembered never changes any more, but for what was lost and is kept anew; so many reads of downloads are under way at once, by turns between
+//! Any task. Always holds: what is remembered never changes any more, but for what was lost and is kept anew, or is taken back; so many reads of downloads are under way at once, by turns between
 //! files, and the other readers of the database are for everybody else.
 
 use std::{
@@ -16,7 +16,7 @@ use crate::{
     store::{ContentState, FoundFile, Store, StoreError, StoredFile},
 };
 
-/// Files that are remembered, and for how long. A name has up to 4 KiB.
+/// Files that are remembered, and for how long. A name has up to 1 KiB.
 const REMEMBERED_MAX: usize = 2_048;
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
@@ -66,6 +66,11 @@ impl Lookup {
     /// What is told of this content has changed.
     pub fn forget(&self, content_id: FileId) {
         self.lock().retain(|_, remembered| remembered.file.content.content_id != content_id);
+    }
+
+    /// This file was taken back. Another node may remember it for as long as any.
+    pub fn forget_file(&self, file_id: FileId) {
+        self.lock().remove(&file_id);
     }
 
     fn remembered(&self, file_id: FileId) -> Option<Arc<StoredFile>> {

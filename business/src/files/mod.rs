@@ -6,7 +6,7 @@
 //! - `upload`: a file in one request. `tus`: one that goes on where it broke off. `download`: a file, or a part of it. `about`: what a file is, and where it is read.
 //! - `old_upload`: as to gim in Go, by a `form`.
 //! - `activity`: what goes on at a connection; `request_places`: at all of them. `lookup`: what downloads ask the database for.
-//! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
+//! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up. `take_back`: a file goes again.
 //! - `scan`: somebody looks at it first.
 //! - `picture`: sizes and thumbnails; `metadata`, `blank`: what pictures tell of their makers.
 //! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`, which gets them by `sending`; `reading`: of one in the folder. `kind`, `disposition`, `range`, `signed_url`: pure.
@@ -47,6 +47,7 @@ mod sending;
 mod signed_url;
 mod staged;
 mod sweep;
+mod take_back;
 mod threads;
 mod tus;
 mod upload;

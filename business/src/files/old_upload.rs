@@ -47,7 +47,7 @@ pub async fn upload(
     body: Body,
 ) -> Response {
     if !files.settings.old_upload {
-        return refuse(FileRefusal::no_old_upload(), body, &activity).await;
+        return refuse(FileRefusal::no_old_upload(), &headers, body, &activity).await;
     }
     let base_url = files.base_url(&uri, &headers);
     let threads = files.threads.clone();

@@ -54,6 +54,12 @@ impl FileRefusal {
         Self::new(StatusCode::NOT_FOUND, ResultCode::NotAllowed, "there is no such file")
     }
 
+    /// A file of somebody else.
+    pub fn not_uploader() -> Self {
+        let message = "only who uploaded a file takes it back";
+        Self::new(StatusCode::FORBIDDEN, ResultCode::NotAllowed, message)
+    }
+
     /// Nobody may upload without a user.
     pub fn no_old_upload() -> Self {
         let message = "uploads without a user are not taken here: files.old_upload is off";
@@ -133,6 +139,29 @@ impl FileRefusal {
     pub fn other_origin() -> Self {
         let message = "origin: this page is not listed in files.origins";
         Self::new(StatusCode::FORBIDDEN, ResultCode::NotAllowed, message)
+    }
+
+    /// What is asked for on a condition is another thing by now, or is not there.
+    pub fn no_match() -> Self {
+        let message = "if-match: there is nothing with this entity tag";
+        Self::new(StatusCode::PRECONDITION_FAILED, ResultCode::BadRequest, message)
+    }
+
+    /// A part of a file that begins after its end.
+    pub fn beyond_end(length: u64) -> Self {
+        let message = format!("range: begins after the end, the file has {length} bytes");
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ResultCode::BadRequest, message)
+    }
+
+    /// No request has this path.
+    pub fn unknown_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ResultCode::BadRequest, "there is nothing at this path")
+    }
+
+    /// None with this path has this method.
+    pub fn unknown_method() -> Self {
+        let message = "this path has no such method: `allow` names those that it has";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ResultCode::BadRequest, message)
     }
 
     /// Whether it is because there is no such file.

@@ -9,19 +9,21 @@ use axum::{
 use gim_config::places::Place;
 use tonic::metadata::MetadataMap;
 
-use super::{Files, about, cors, download, old_upload, refusal::FileRefusal, tus, upload};
+use super::{Files, about, cors, download, old_upload, refusal::FileRefusal, take_back, tus, upload};
 use crate::usecase::Caller;
 
 /// All requests.
 pub fn routes(files: Files) -> Router {
     let routes = Router::new()
         .route("/files", post(upload::upload).put(upload::upload))
-        .route("/files/{file_id}", get(download::whole))
+        .route("/files/{file_id}", get(download::whole).delete(take_back::take_back))
         .route("/files/{file_id}/{variant}", get(download::variant))
         .route("/files/{file_id}/about", get(about::about))
         .route("/upload", post(old_upload::upload))
         .route("/uploads", post(tus::create).options(tus::options))
         .route("/uploads/{file_id}", head(tus::offset).patch(tus::append).delete(tus::terminate).options(tus::options))
+        .fallback(async || FileRefusal::unknown_path())
+        .method_not_allowed_fallback(async || FileRefusal::unknown_method())
         .layer(middleware::from_fn_with_state(files.clone(), cors::let_in))
         .with_state(files);
     // Before it is known which route a request takes, as that goes by its method.

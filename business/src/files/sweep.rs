@@ -214,7 +214,14 @@ mod tests {
             height: 0,
             thumbnail_bytes: 0,
         };
-        let end = UploadEnd { file_id: stored, uploaded_bytes: 5, content, is_kept_anew: false, now_ms: 200 };
+        let end = UploadEnd {
+            file_id: stored,
+            uploaded_bytes: 5,
+            content,
+            is_known: false,
+            is_kept_anew: false,
+            now_ms: 200,
+        };
         store.finish_upload(end).await.unwrap().unwrap();
         let left = |content_id| folder.has_content(content_id, Variant::Whole, 5);
         for (age, is_left) in [(ORPHANED_CONTENT_AFTER, true), (AT_ONCE, false)] {

@@ -1,6 +1,7 @@
 //! Uploads that go on where they broke off, as tus 1.0 says (<https://tus.io/protocols/resumable-upload>): `POST /uploads` begins one, `PATCH`
 //! brings bytes from an offset, `HEAD` asks for it, `DELETE` gives up. The extensions creation, expiration, checksum and termination.
 //!
+//! What came before a connection broke stays, but of a `PATCH` with a checksum, of which a part may be anything: that is taken back.
 //! Each `PATCH` is a task of its own, which goes on to its end where the client is gone. Always holds: the offset is what is in the file,
 //! and was on the disk before it was told; the id of an upload is that of the file that it becomes.
 
@@ -27,7 +28,7 @@ use super::{
     checksum::{ALGORITHMS, Checksum},
     refusal::FileRefusal,
     staged::{ReceiveError, Received, Staged, receive},
-    upload::{NewUpload, count, refuse},
+    upload::{NewUpload, content_length, count, refuse},
 };
 use crate::{
     clock,
@@ -36,7 +37,7 @@ use crate::{
     store::{FoundFile, Upload},
 };
 
-/// What is kept of what a client says of an upload: the longest name, and as much of other things.
+/// What is kept of what a client says of an upload: its name, and other things.
 const METADATA_BYTES_MAX: usize = 8_192;
 
 const VERSION: &str = "1.0.0";
@@ -92,7 +93,7 @@ pub async fn create(
     };
     let upload = match created.await {
         Ok(upload) => upload,
-        Err(refusal) => return spoken(refuse(refusal, body, &activity).await),
+        Err(refusal) => return spoken(refuse(refusal, &headers, body, &activity).await),
     };
     let location = format!("{}/uploads/{}", files.base_url(&uri, &headers), upload.file_id);
     let mut answer = StatusCode::CREATED.into_response();
@@ -157,29 +158,30 @@ pub async fn append(
         }
         let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
         let offset = number(&headers, &UPLOAD_OFFSET)?;
-        let (_, FoundFile::Upload(upload)) = files.upload_of(&file_id, &headers).await? else {
-            return Err(FileRefusal::wrong_offset());
+        let upload = match files.upload_of(&file_id, &headers).await?.1 {
+            FoundFile::Upload(upload) => upload,
+            // The answer to the last bytes was lost, say.
+            FoundFile::Stored(file) if offset == file.uploaded_bytes && content_length(&headers) == Some(0) => {
+                return Ok(Err(offset));
+            }
+            FoundFile::Stored(_) => return Err(FileRefusal::wrong_offset()),
         };
         if checksum.is_some() {
             // What is not what it should be is taken back, and counts all the same.
             files.check_bytes_of_day(upload.user_id).await?;
         }
         let staged = files.staged(upload.file_id).await?;
-        if offset == staged.length() { Ok((upload, staged, checksum)) } else { Err(FileRefusal::wrong_offset()) }
+        if offset == staged.length() { Ok(Ok((upload, staged, checksum))) } else { Err(FileRefusal::wrong_offset()) }
     };
     let (upload, staged, checksum) = match begun.await {
-        Ok(begun) => begun,
-        Err(refusal) => return spoken(refuse(refusal, body, &activity).await),
+        Ok(Ok(begun)) => begun,
+        Ok(Err(offset)) => return spoken(appended(offset, None)),
+        Err(refusal) => return spoken(refuse(refusal, &headers, body, &activity).await),
     };
     let threads = files.threads.clone();
     let task = threads.spawn(async move { files.append(upload, staged, checksum.as_ref(), body).await });
     spoken(match task.await {
-        Ok(Ok((offset, expires_at_ms))) => {
-            let mut answer = StatusCode::NO_CONTENT.into_response();
-            answer.headers_mut().insert(UPLOAD_OFFSET, offset.into());
-            put_expires(answer.headers_mut(), expires_at_ms);
-            answer
-        }
+        Ok(Ok((offset, expires_at_ms))) => appended(offset, Some(expires_at_ms)),
         Ok(Err(refusal)) => refusal.into_response(),
         Err(error) => {
             tracing::error!(%error, "an upload failed");
@@ -188,17 +190,11 @@ pub async fn append(
     })
 }
 
-/// Answers `DELETE /uploads/ID`: it is given up.
+/// Answers `DELETE /uploads/ID`: it is given up, or taken back where it is a file by now.
 pub async fn terminate(State(files): State<Files>, Path(file_id): Path<String>, headers: HeaderMap) -> Response {
     let ended = async {
-        let (_, FoundFile::Upload(upload)) = files.upload_of(&file_id, &headers).await? else {
-            return Err(FileRefusal::not_found());
-        };
-        // Whoever writes to it would go on writing to nothing.
-        let staged = files.staged(upload.file_id).await?;
-        files.give_up(upload.file_id).await;
-        drop(staged);
-        Ok(StatusCode::NO_CONTENT)
+        let (file_id, found) = files.upload_of(&file_id, &headers).await?;
+        files.end(file_id, found).await.map(|()| StatusCode::NO_CONTENT)
     };
     spoken(ended.await.into_response())
 }
@@ -210,11 +206,7 @@ impl Files {
         let (caller, _turn) = self.reader(headers).await?;
         let file_id = FileId::parse(file_id).ok_or_else(FileRefusal::not_found)?;
         let found = self.store.file(file_id).await?.ok_or_else(FileRefusal::not_found)?;
-        let user_id = match &found {
-            FoundFile::Upload(upload) => upload.user_id,
-            FoundFile::Stored(file) => file.user_id,
-        };
-        if user_id == caller.user_id { Ok((file_id, found)) } else { Err(FileRefusal::not_found()) }
+        if found.user_id() == caller.user_id { Ok((file_id, found)) } else { Err(FileRefusal::not_found()) }
     }
 
     /// Returns the new offset, and until when the upload may rest.
@@ -253,6 +245,16 @@ impl Files {
     }
 }
 
+/// How far an upload is now.
+fn appended(offset: u64, expires_at_ms: Option<i64>) -> Response {
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    answer.headers_mut().insert(UPLOAD_OFFSET, offset.into());
+    if let Some(expires_at_ms) = expires_at_ms {
+        put_expires(answer.headers_mut(), expires_at_ms);
+    }
+    answer
+}
+
 /// Every answer says which version is spoken.
 fn spoken(mut answer: Response) -> Response {
     answer.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(VERSION));
@@ -289,7 +291,9 @@ fn name_in(metadata: &str) -> Result<String, FileRefusal> {
         let (key, value) = pair.trim().split_once(' ').unwrap_or((pair.trim(), ""));
         if key == "filename" || key == "name" {
             if value.len() > NAME_BYTES_MAX * 2 {
-                return Err(FileRefusal::bad_request("upload-metadata: the name has more than 4096 bytes"));
+                return Err(FileRefusal::bad_request(format!(
+                    "upload-metadata: the name has more than {NAME_BYTES_MAX} bytes"
+                )));
             }
             let bytes = BASE64_STANDARD.decode(value.trim()).map_err(|_| wrong_metadata())?;
             return String::from_utf8(bytes)

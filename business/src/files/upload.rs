@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock,
-    domain::file::{FileId, clean_name},
+    domain::file::{FileId, NAME_BYTES_MAX, clean_name},
     metrics::{FILE_TRANSFERS, FILE_UPLOADS_TOTAL},
     store::{BeyondQuota, StoredFile, Upload, UploadQuota},
 };
@@ -72,7 +72,10 @@ pub async fn upload(
     body: Body,
 ) -> Response {
     let begun = async {
-        let Query(query) = query.map_err(|problem| FileRefusal::bad_request(problem.body_text()))?;
+        let Query(query) = query.map_err(|_| {
+            FileRefusal::bad_request("name: must be there once at most, as UTF-8 with percent-encoding")
+        })?;
+        check_conditions(&headers)?;
         let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
         let length = content_length(&headers);
         let size_bytes = length.unwrap_or(files.settings.file_bytes_max);
@@ -82,7 +85,7 @@ pub async fn upload(
     };
     let (upload, length, checksum) = match begun.await {
         Ok(begun) => begun,
-        Err(refusal) => return refuse(refusal, body, &activity).await,
+        Err(refusal) => return refuse(refusal, &headers, body, &activity).await,
     };
     let base_url = files.base_url(&uri, &headers);
     let threads = files.threads.clone();
@@ -105,8 +108,23 @@ pub async fn upload(
     }
 }
 
-/// Tells a client why, after some of what it sends all the same.
-pub async fn refuse(refusal: FileRefusal, body: Body, activity: &Activity) -> Response {
+/// A file is uploaded as a whole, and is a new one (RFC 9110, 14.5 and 13.1.1).
+fn check_conditions(headers: &HeaderMap) -> Result<(), FileRefusal> {
+    if headers.contains_key(header::CONTENT_RANGE) {
+        return Err(FileRefusal::bad_request(
+            "content-range: a file comes as a whole here; one that comes in parts begins at /uploads",
+        ));
+    }
+    if headers.contains_key(header::IF_MATCH) { Err(FileRefusal::no_match()) } else { Ok(()) }
+}
+
+/// Tells a client why, after some of what it sends all the same; at once where it asks before it sends (RFC 9110, 10.1.1): to read would
+/// be to ask for its bytes.
+pub async fn refuse(refusal: FileRefusal, headers: &HeaderMap, body: Body, activity: &Activity) -> Response {
+    metrics::counter!(FILE_UPLOADS_TOTAL, "result" => "refused").increment(1);
+    if headers.get(header::EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return refusal.into_response();
+    }
     let _refused = activity.refused();
     let mut left = REFUSED_BYTES_MAX;
     let rest = async {
@@ -119,7 +137,6 @@ pub async fn refuse(refusal: FileRefusal, body: Body, activity: &Activity) -> Re
         }
     };
     let _ = tokio::time::timeout(REFUSED_TIMEOUT, rest).await;
-    metrics::counter!(FILE_UPLOADS_TOTAL, "result" => "refused").increment(1);
     refusal.into_response()
 }
 
@@ -156,7 +173,8 @@ impl Files {
     pub async fn begin_upload_of(&self, user_id: u64, new: &NewUpload<'_>) -> Result<Upload, FileRefusal> {
         let NewUpload { name, metadata, size_bytes, rest_ms } = *new;
         let settings = &self.settings;
-        let name = clean_name(name).ok_or_else(|| FileRefusal::bad_request("name: has more than 4096 bytes"))?;
+        let name = clean_name(name)
+            .ok_or_else(|| FileRefusal::bad_request(format!("name: has more than {NAME_BYTES_MAX} bytes")))?;
         if size_bytes > settings.file_bytes_max {
             return Err(FileRefusal::too_large(settings.file_bytes_max));
         }

@@ -9,7 +9,7 @@ use sqlx::{FromRow, Row as _, any::AnyRow};
 
 use super::{
     Store, StoreError, dialect,
-    file_writes::{UploadBegin, UploadEnd},
+    file_writes::{NotEnded, UploadBegin, UploadEnd},
     id, key,
 };
 use crate::domain::file::{FileHash, FileId};
@@ -17,8 +17,8 @@ use crate::domain::file::{FileHash, FileId};
 /// The only row of `file_secret`.
 const SECRET_ID: i64 = 1;
 
-/// Stands in the place of the end of an upload that was given up.
-const GIVEN_UP: i64 = -1;
+/// Stands in the place of the end of an upload that was given up, or of a file that was taken back.
+pub(super) const GIVEN_UP: i64 = -1;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -93,6 +93,16 @@ pub enum FoundFile {
     Stored(StoredFile),
 }
 
+impl FoundFile {
+    /// Who uploads it, or did.
+    pub fn user_id(&self) -> u64 {
+        match self {
+            Self::Upload(upload) => upload.user_id,
+            Self::Stored(file) => file.user_id,
+        }
+    }
+}
+
 impl Store {
     /// Notes that a user begins to upload a file, and what the client says of it, unless that is more than the user may. Those that begin
     /// together share a transaction.
@@ -137,8 +147,8 @@ impl Store {
     }
 
     /// Makes an upload a file with this content, or with the one of the same bytes that was there before, which is returned: then the
-    /// bytes of this upload are needed no more. `None` where the upload is gone. Those that end together share a transaction.
-    pub async fn finish_upload(&self, end: UploadEnd) -> Result<Option<Content>, StoreError> {
+    /// bytes of this upload are needed no more. Those that end together share a transaction.
+    pub async fn finish_upload(&self, end: UploadEnd) -> Result<Result<Content, NotEnded>, StoreError> {
         self.upload_ends.ask(end).await.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
     }
 
@@ -306,10 +316,21 @@ mod tests {
     }
 
     fn end(file_id: FileId, content: &Content) -> UploadEnd {
-        UploadEnd { file_id, uploaded_bytes: 9, content: content.clone(), is_kept_anew: false, now_ms: 200 }
+        UploadEnd {
+            file_id,
+            uploaded_bytes: 9,
+            content: content.clone(),
+            is_known: false,
+            is_kept_anew: false,
+            now_ms: 200,
+        }
     }
 
-    async fn finished(store: &Store, file_id: FileId, content: &Content) -> Result<Option<Content>, StoreError> {
+    async fn finished(
+        store: &Store,
+        file_id: FileId,
+        content: &Content,
+    ) -> Result<Result<Content, NotEnded>, StoreError> {
         store.finish_upload(end(file_id, content)).await
     }
 
@@ -319,12 +340,12 @@ mod tests {
         assert_eq!(store.file(begun.file_id).await.unwrap(), Some(FoundFile::Upload(begun.clone())));
         assert_eq!(store.file(FileId::random()).await.unwrap(), None);
         let content = content(begun.file_id, 1);
-        assert_eq!(finished(&store, begun.file_id, &content).await.unwrap(), Some(content.clone()));
+        assert_eq!(finished(&store, begun.file_id, &content).await.unwrap(), Ok(content.clone()));
         let stored = StoredFile { user_id: begun.user_id, name: begun.name, uploaded_bytes: 9, content };
         assert_eq!(store.file(begun.file_id).await.unwrap(), Some(FoundFile::Stored(stored)));
         assert!(!store.forget_upload(begun.file_id, 9).await.unwrap(), "it is whole");
         let gone = self::content(FileId::random(), 2);
-        assert_eq!(finished(&store, gone.content_id, &gone).await.unwrap(), None);
+        assert_eq!(finished(&store, gone.content_id, &gone).await.unwrap(), Err(NotEnded::NoUpload));
         assert_eq!(store.content(gone.hash).await.unwrap(), None);
     }
 
@@ -361,7 +382,8 @@ mod tests {
         finished(&store, first.file_id, &before).await.unwrap().unwrap();
         store.judge_content(before.hash, ContentState::Good).await.unwrap();
         let anew = Content { thumbnail_bytes: 7, width: 8, ..before };
-        let kept = store.finish_upload(UploadEnd { is_kept_anew: true, ..end(second.file_id, &anew) }).await;
+        let kept =
+            store.finish_upload(UploadEnd { is_known: true, is_kept_anew: true, ..end(second.file_id, &anew) }).await;
         let kept = kept.unwrap().unwrap();
         assert_eq!(kept, Content { state: ContentState::Good, ..anew }, "what was judged stays so");
     }
@@ -370,7 +392,7 @@ mod tests {
         let begun = upload(user(&store, "1").await, 9);
         store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
         let content = content(begun.file_id, 1);
-        finished(&store, begun.file_id, &content).await.unwrap();
+        finished(&store, begun.file_id, &content).await.unwrap().unwrap();
         let mut asked: Vec<FileId> = (0..500).map(|_| FileId::random()).collect();
         asked.push(content.content_id);
         assert_eq!(store.known_contents(&asked).await.unwrap(), HashSet::from([content.content_id]));
@@ -418,7 +440,7 @@ mod tests {
         let begun = upload(user(&store, "1").await, 9);
         store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
         let content = content(begun.file_id, 1);
-        finished(&store, begun.file_id, &content).await.unwrap();
+        finished(&store, begun.file_id, &content).await.unwrap().unwrap();
         assert_eq!(store.unchecked_contents(1, 10).await.unwrap(), std::slice::from_ref(&content));
         store.judge_content(content.hash, ContentState::Refused).await.unwrap();
         store.judge_content(content.hash, ContentState::Good).await.unwrap();
@@ -431,7 +453,7 @@ mod tests {
         for byte in 1..=3 {
             let begun = upload(user_id, 9);
             store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
-            finished(&store, begun.file_id, &content(begun.file_id, byte)).await.unwrap();
+            finished(&store, begun.file_id, &content(begun.file_id, byte)).await.unwrap().unwrap();
         }
         store.note_asked(FileHash([1; 32]), 1_000).await.unwrap();
         store.note_asked(FileHash([2; 32]), 900).await.unwrap();
@@ -452,7 +474,7 @@ mod tests {
         assert!(!store.forget_upload(begun.file_id, 600).await.unwrap());
         assert_eq!(store.file(begun.file_id).await.unwrap(), None);
         let gone = content(begun.file_id, 1);
-        assert_eq!(finished(&store, begun.file_id, &gone).await.unwrap(), None);
+        assert_eq!(finished(&store, begun.file_id, &gone).await.unwrap(), Err(NotEnded::NoUpload));
         for bytes in [100, 200] {
             store.count_taken_back(user_id, bytes, 100).await.unwrap();
         }

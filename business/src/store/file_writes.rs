@@ -6,11 +6,11 @@ use gim_config::sql::{self, Database, Dialect};
 use sqlx::AnyConnection;
 
 use super::{
-    StoreError, dialect,
-    file::{BeyondQuota, Content, SELECT_CONTENT, Upload, UploadQuota, number},
+    Store, StoreError, dialect,
+    file::{BeyondQuota, Content, GIVEN_UP, SELECT_CONTENT, Upload, UploadQuota, number},
     key,
 };
-use crate::domain::file::FileId;
+use crate::domain::file::{FileHash, FileId};
 
 /// Uploads that begin, or end, in one transaction: each waits for the disk, which is busy with their bytes.
 pub(super) const UPLOADS_TOGETHER_MAX: usize = 64;
@@ -29,9 +29,36 @@ pub struct UploadEnd {
     pub file_id: FileId,
     pub uploaded_bytes: u64,
     pub content: Content,
+    /// The content was there before: its bytes are not those of this upload.
+    pub is_known: bool,
     /// What was kept of these bytes had been lost.
     pub is_kept_anew: bool,
     pub now_ms: i64,
+}
+
+/// Why an upload is no file. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotEnded {
+    /// It was given up.
+    NoUpload,
+    /// The content that was there before was taken back meanwhile.
+    NoContent,
+}
+
+impl Store {
+    /// Takes back a file that is whole, unless that was done before; whether its content is gone with it, as no other file has it: then
+    /// its bytes are to be removed. What counts in a quota counts on, and a content that was refused stays so for whoever brings it again.
+    pub async fn take_back_file(&self, file_id: FileId, hash: FileHash) -> Result<bool, StoreError> {
+        let work = || {
+            async |connection: &mut AnyConnection| {
+                let mut transaction = sql::begin(connection).await?;
+                let is_gone = take_back(&mut transaction, file_id, hash).await?;
+                transaction.commit().await?;
+                Ok(is_gone)
+            }
+        };
+        self.database.writer.transact(work).await
+    }
 }
 
 /// Begins uploads in one transaction.
@@ -54,7 +81,10 @@ pub(super) async fn begin_uploads(
 }
 
 /// Makes uploads files in one transaction.
-pub(super) async fn end_uploads(database: Database, ends: Vec<UploadEnd>) -> Result<Vec<Option<Content>>, StoreError> {
+pub(super) async fn end_uploads(
+    database: Database,
+    ends: Vec<UploadEnd>,
+) -> Result<Vec<Result<Content, NotEnded>>, StoreError> {
     let work = || {
         async |connection: &mut AnyConnection| {
             let mut transaction = sql::begin(connection).await?;
@@ -95,8 +125,11 @@ async fn end_one(
     connection: &mut AnyConnection,
     dialect: Dialect,
     end: &UploadEnd,
-) -> Result<Option<Content>, StoreError> {
-    let UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, now_ms } = end;
+) -> Result<Result<Content, NotEnded>, StoreError> {
+    let UploadEnd { file_id, uploaded_bytes, content, is_known, is_kept_anew, now_ms } = end;
+    if *is_known && !lock_content(connection, content.hash).await? {
+        return Ok(Err(NotEnded::NoContent));
+    }
     let sql = "UPDATE file SET sha256 = ?, size_bytes = ?, expires_at_ms = 0 WHERE file_id = ? AND expires_at_ms >= 0";
     let updated = sqlx::query(sql)
         .bind(&content.hash.0[..])
@@ -105,14 +138,34 @@ async fn end_one(
         .execute(&mut *connection)
         .await?;
     if updated.rows_affected() == 0 {
-        return Ok(None);
+        return Ok(Err(NotEnded::NoUpload));
     }
     insert_content(connection, dialect, content, *now_ms).await?;
     if *is_kept_anew {
         update_content(connection, content).await?;
     }
     let query = sqlx::query_as(SELECT_CONTENT).bind(&content.hash.0[..]);
-    Ok(Some(query.fetch_one(connection).await?))
+    Ok(Ok(query.fetch_one(connection).await?))
+}
+
+async fn take_back(connection: &mut AnyConnection, file_id: FileId, hash: FileHash) -> Result<bool, StoreError> {
+    lock_content(connection, hash).await?;
+    let sql = "UPDATE file SET expires_at_ms = ?, name = '', metadata = NULL, sha256 = ? \
+               WHERE file_id = ? AND sha256 = ? AND expires_at_ms = 0";
+    let query = sqlx::query(sql).bind(GIVEN_UP).bind(&[][..]).bind(file_id.as_bytes()).bind(&hash.0[..]);
+    if query.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let sql =
+        "DELETE FROM file_content WHERE sha256 = ? AND state <> 2 AND NOT EXISTS (SELECT 1 FROM file WHERE sha256 = ?)";
+    let query = sqlx::query(sql).bind(&hash.0[..]).bind(&hash.0[..]);
+    Ok(query.execute(connection).await?.rows_affected() > 0)
+}
+
+/// Whether there is such a content; no other transaction takes it away until this one ends.
+async fn lock_content(connection: &mut AnyConnection, hash: FileHash) -> Result<bool, StoreError> {
+    let query = sqlx::query("UPDATE file_content SET state = state WHERE sha256 = ?").bind(&hash.0[..]);
+    Ok(query.execute(connection).await?.rows_affected() > 0)
 }
 
 /// No other transaction counts what this user has until this one ends. (SQLite has one writer in any case.)
@@ -173,4 +226,90 @@ async fn insert_content(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{ContentState, FoundFile, testing::user};
+
+    on_both! {
+        a_content_goes_with_the_last_file_that_has_it,
+        a_content_that_was_taken_back_is_not_known_to_an_upload_that_ends,
+        a_content_that_was_refused_stays_when_its_file_is_taken_back,
+        what_was_taken_back_counts_on_in_its_day,
+    }
+
+    const QUOTA: UploadQuota = UploadQuota { uploads_max: 10, files_max: 100, bytes_max: 1_000, since_ms: 0 };
+
+    async fn begun(store: &Store, user_id: u64) -> FileId {
+        let file_id = FileId::random();
+        let upload = Upload { file_id, user_id, name: "a".into(), size_bytes: 9, expires_at_ms: 500 };
+        store.begin_upload(&upload, None, QUOTA, 100).await.unwrap().unwrap();
+        file_id
+    }
+
+    fn content(content_id: FileId) -> Content {
+        Content {
+            hash: FileHash([7; 32]),
+            content_id,
+            size_bytes: 9,
+            kind: "text/plain".into(),
+            state: ContentState::Unchecked,
+            width: 0,
+            height: 0,
+            thumbnail_bytes: 0,
+        }
+    }
+
+    async fn ended(store: &Store, file_id: FileId, known: Option<FileId>) -> Result<Content, NotEnded> {
+        let content = content(known.unwrap_or(file_id));
+        let is_known = known.is_some();
+        let end = UploadEnd { file_id, uploaded_bytes: 9, content, is_known, is_kept_anew: false, now_ms: 200 };
+        store.finish_upload(end).await.unwrap()
+    }
+
+    async fn a_content_goes_with_the_last_file_that_has_it(store: Store) {
+        let user_id = user(&store, "1").await;
+        let [first, second] = [begun(&store, user_id).await, begun(&store, user_id).await];
+        let content = ended(&store, first, None).await.unwrap();
+        assert_eq!(ended(&store, second, Some(first)).await.unwrap(), content);
+        assert!(!store.take_back_file(first, content.hash).await.unwrap());
+        assert_eq!(store.file(first).await.unwrap(), None);
+        let Some(FoundFile::Stored(left)) = store.file(second).await.unwrap() else { panic!("the other is there") };
+        assert_eq!(left.content, content);
+        assert!(!store.take_back_file(first, content.hash).await.unwrap(), "once");
+        assert!(!store.take_back_file(second, FileHash([8; 32])).await.unwrap(), "it has another content");
+        assert!(store.take_back_file(second, content.hash).await.unwrap());
+        assert_eq!(store.content(content.hash).await.unwrap(), None);
+    }
+
+    async fn a_content_that_was_taken_back_is_not_known_to_an_upload_that_ends(store: Store) {
+        let user_id = user(&store, "1").await;
+        let [first, second] = [begun(&store, user_id).await, begun(&store, user_id).await];
+        let content = ended(&store, first, None).await.unwrap();
+        assert!(store.take_back_file(first, content.hash).await.unwrap());
+        assert_eq!(ended(&store, second, Some(first)).await, Err(NotEnded::NoContent));
+        assert!(matches!(store.file(second).await.unwrap(), Some(FoundFile::Upload(_))), "it is still an upload");
+        assert_eq!(ended(&store, second, None).await.unwrap().content_id, second);
+    }
+
+    async fn a_content_that_was_refused_stays_when_its_file_is_taken_back(store: Store) {
+        let file_id = begun(&store, user(&store, "1").await).await;
+        let content = ended(&store, file_id, None).await.unwrap();
+        store.judge_content(content.hash, ContentState::Refused).await.unwrap();
+        assert!(!store.take_back_file(file_id, content.hash).await.unwrap());
+        assert_eq!(store.content(content.hash).await.unwrap().unwrap().state, ContentState::Refused);
+        assert_eq!(store.file(file_id).await.unwrap(), None);
+    }
+
+    async fn what_was_taken_back_counts_on_in_its_day(store: Store) {
+        let user_id = user(&store, "1").await;
+        let file_id = begun(&store, user_id).await;
+        let content = ended(&store, file_id, None).await.unwrap();
+        assert!(store.take_back_file(file_id, content.hash).await.unwrap());
+        assert_eq!(store.bytes_since(user_id, 99).await.unwrap(), 9);
+        store.forget_given_up(100).await.unwrap();
+        assert_eq!(store.bytes_since(user_id, 99).await.unwrap(), 0);
+    }
 }

@@ -61,11 +61,11 @@ pub struct Store {
     sign_in_places: Arc<Semaphore>,
     searches: Places,
     upload_begins: Gatherer<UploadBegin, Result<(), BeyondQuota>, StoreError>,
-    upload_ends: Gatherer<UploadEnd, Option<Content>, StoreError>,
+    upload_ends: Gatherer<UploadEnd, Result<Content, NotEnded>, StoreError>,
 }
 
 pub use file::{BeyondQuota, Content, ContentState, FoundFile, StoredFile, Upload, UploadQuota};
-pub use file_writes::UploadEnd;
+pub use file_writes::{NotEnded, UploadEnd};
 pub use friend::FriendRequest;
 pub use import::{ImportedFriend, ImportedToken, ImportedUser, USED};
 pub use token::ALL_DEVICES;

@@ -16,14 +16,68 @@ async fn names_are_only_names() {
     assert_eq!(name_of("a%00b%22c%0D%0Ad.txt"), "ab\"cd.txt");
     assert_eq!(name_of("q%26a.txt"), "q&a.txt");
     assert_eq!(name_of(""), "file");
-    assert_eq!(name_of(&"%E7%94%BB".repeat(1_365)).len(), 4_095);
+    assert_eq!(name_of(&"%E7%94%BB".repeat(341)).len(), 1_023);
     let about = uploaded(address, &phone, "a%22b%0D%0Aset-cookie%3A%20x%3D1.txt", b"hello");
     let file = read(address, about["url"].as_str().unwrap());
     assert_eq!(file.header("set-cookie"), "");
     assert!(file.header("content-disposition").starts_with("attachment; filename=\"a_bset-cookie: x=1.txt\""));
-    let sentence = upload(address, &phone, &"x".repeat(4_097), b"hello").refusal(400);
-    assert_eq!(sentence, "name: has more than 4096 bytes");
+    let sentence = upload(address, &phone, &"x".repeat(1_025), b"hello").refusal(400);
+    assert_eq!(sentence, "name: has more than 1024 bytes");
     assert_eq!(kept(&server), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_file_and_a_condition_are_not_taken_for_a_whole_one() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let put = |name, value| Ask::new("PUT", "/files?name=a").by(&phone).header(name, value).body("hello").send(address);
+    assert!(put("content-range", "bytes 0-4/10").refusal(400).contains("begins at /uploads"));
+    assert!(put("if-match", "\"a\"").refusal(412).starts_with("if-match: "));
+    let twice = Ask::new("POST", "/files?name=a&name=b").by(&phone).body("hello").send(address);
+    assert_eq!(twice.refusal(400), "name: must be there once at most, as UTF-8 with percent-encoding");
+    assert_eq!(kept(&server), (0, 0));
+    let about = uploaded(address, &phone, "a", b"hello");
+    let get = |tag: &str| Ask::new("GET", about["url"].as_str().unwrap()).header("if-match", tag).send(address);
+    let etag = get("*").header("etag").to_owned();
+    assert_eq!(get(&etag).status, 200);
+    get(&format!("W/{etag}")).refusal(412);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_says_why() {
+    let (server, address) = start().await;
+    assert_eq!(Ask::new("GET", "/nothing").send(address).refusal(404), "there is nothing at this path");
+    let wrong = Ask::new("DELETE", "/files").send(address);
+    assert!(wrong.refusal(405).contains("no such method") && wrong.header("allow").contains("POST"));
+    let phone = server.sign_in("1").await;
+    let about = uploaded(address, &phone, "a", b"hello");
+    let beyond = Ask::new("GET", about["url"].as_str().unwrap()).header("range", "bytes=9-").send(address);
+    assert_eq!(beyond.header("content-range"), "bytes */5");
+    assert_eq!(beyond.refusal(416), "range: begins after the end, the file has 5 bytes");
+}
+
+/// RFC 9110, 10.1.1: who asks before sending is told at once, and sends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_whether_to_send_is_refused_before_any_byte_is_asked_for() {
+    let (server, address) = start_with(|files| files.file_bytes_max = 100).await;
+    let phone = server.sign_in("1").await;
+    let expecting = |ask: Ask| http::all(ask.header("expect", "100-continue").begin(address));
+    for (status, ask) in [
+        ("400", Ask::new("POST", "/files?name=a").length(100)),
+        ("413", Ask::new("POST", "/files?name=a").by(&phone).length(101)),
+        ("400", Ask::new("POST", "/files?name=a").by(&phone).header("content-range", "bytes 0-9/99").length(10)),
+        ("404", Ask::new("POST", "/upload").length(10)),
+    ] {
+        let answer = expecting(ask);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    let mut taken =
+        Ask::new("POST", "/files?name=a").by(&phone).header("expect", "100-continue").length(5).begin(address);
+    let mut head = [0; 25];
+    std::io::Read::read_exact(&mut taken, &mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 100 Continue\r\n\r\n");
+    std::io::Write::write_all(&mut taken, b"hello").unwrap();
+    assert_eq!(http::answer(taken).status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

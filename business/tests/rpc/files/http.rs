@@ -82,6 +82,13 @@ impl Ask {
     }
 }
 
+/// All that comes, as it came.
+pub fn all(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 /// Reads an answer to its end.
 pub fn answer(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();

@@ -8,6 +8,7 @@ mod old;
 mod one_request;
 mod pictures;
 mod resumed;
+mod taken_back;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 

@@ -169,7 +169,10 @@ async fn a_wrong_offset_or_checksum_changes_nothing() {
     ask("PATCH", &url, &phone).header("content-type", OFFSET_BYTES).body("world").send(address).refusal(400);
     assert_eq!(checked("sha1 fCEUM/AgcVl3Qeb/Wo6jR4mrv0M=").status, 204);
     assert_eq!(file(address, &url, &phone), b"helloworld");
-    patch(&url, &phone, 10).body("").send(address).refusal(409);
+    let again = patch(&url, &phone, 10).body("").send(address);
+    assert_eq!((again.status, again.header("upload-offset")), (204, "10"), "there was nothing to add");
+    patch(&url, &phone, 10).body("!").send(address).refusal(409);
+    patch(&url, &phone, 9).body("").send(address).refusal(409);
 }
 
 #[tokio::test(flavor = "multi_thread")]

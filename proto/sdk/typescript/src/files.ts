@@ -124,9 +124,9 @@ export class Files {
     return persistently(() => this.aboutNow(fileIdOf(idOrUrl), signal), signal);
   }
 
-  // Gives up an upload that is not whole.
-  async giveUp(uploadUrl: string): Promise<void> {
-    await this.ask("DELETE", `${this.base}/uploads/${fileIdOf(uploadUrl)}`, {});
+  // Gives up an upload; one that is a file by now is taken back: nobody can read it any more. By its id, or any URL of it.
+  async giveUp(idOrUrl: string): Promise<void> {
+    await this.ask("DELETE", `${this.base}/uploads/${fileIdOf(idOrUrl)}`, {});
   }
 
   private async aboutNow(fileId: string, signal?: AbortSignal): Promise<FileInfo> {

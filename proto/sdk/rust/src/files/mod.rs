@@ -120,9 +120,9 @@ impl Files {
         FileInfo::of_json(&answer.body().await?).ok_or_else(GimError::unreadable)
     }
 
-    /// Gives up an upload that is not whole.
-    pub async fn give_up(&self, upload_url: &str) -> Result<(), GimError> {
-        let path = self.path(&format!("/uploads/{}", file_id_of(upload_url)?));
+    /// Gives up an upload; one that is a file by now is taken back: nobody can read it any more. By its id, or any URL of it.
+    pub async fn give_up(&self, id_or_url: &str) -> Result<(), GimError> {
+        let path = self.path(&format!("/uploads/{}", file_id_of(id_or_url)?));
         self.ask(Ask::new(Method::DELETE, &path)).await?;
         Ok(())
     }
