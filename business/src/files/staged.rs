@@ -10,6 +10,7 @@ use std::{
 };
 
 use axum::body::Body;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use ring::digest::{Context, SHA256};
 
@@ -25,10 +26,12 @@ use crate::{
     metrics::FILE_BYTES_TOTAL,
 };
 
-/// Bytes that are written at once.
+/// Bytes that are gathered to be written at once.
 pub const CHUNK_BYTES: usize = 64 * 1_024;
 /// What one read of a connection brings at most.
-pub const READ_BYTES: usize = 32 * 1_024;
+pub const READ_BYTES: usize = 64 * 1_024;
+/// So many are written as they came: to gather them would be to copy them once more.
+const DIRECT_BYTES: usize = 32 * 1_024;
 
 /// See the module's documentation.
 pub struct Staged {
@@ -160,15 +163,14 @@ pub async fn receive(
 ) -> io::Result<Received> {
     let (begin, progress) = (staged.length, staged.place.progress());
     let mut body = body.into_data_stream();
-    let mut writing = Writing { chunk: Vec::with_capacity(CHUNK_BYTES), digest: checksum.map(Checksum::digest) };
-    let came_bytes = metrics::counter!(FILE_BYTES_TOTAL, "direction" => "up");
+    let (mut chunk, mut digest) = (BytesMut::new(), checksum.map(Checksum::digest));
     let mut end = begin;
-    let outcome = 'body: loop {
+    let mut outcome = 'body: loop {
         let next = tokio::select! {
             next = body.next() => next,
             () = progress.displaced() => break Err(ReceiveError::Displaced),
         };
-        let mut bytes = match next {
+        let bytes = match next {
             Some(Ok(bytes)) => bytes,
             Some(Err(error)) => break Err(ReceiveError::BrokenOff(error)),
             None => break Ok(()),
@@ -178,25 +180,20 @@ pub async fn receive(
         if end > length_max {
             break Err(ReceiveError::TooLong);
         }
-        while !bytes.is_empty() {
-            let room = CHUNK_BYTES - writing.chunk.len();
-            writing.chunk.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
-            if writing.chunk.len() == CHUNK_BYTES {
-                let written;
-                (staged, writing, written) = write_chunk(disk, staged, writing).await?;
-                if let Err(error) = written {
-                    break 'body Err(error.into());
-                }
-                came_bytes.increment(CHUNK_BYTES as u64);
+        for bytes in gathered(&mut chunk, bytes) {
+            let written;
+            (staged, digest, written) = write(disk, staged, digest, bytes).await?;
+            if let Err(error) = written {
+                break 'body Err(error.into());
             }
         }
     };
-    let left_bytes = writing.chunk.len() as u64;
-    let (mut staged, writing, written) = write_chunk(disk, staged, writing).await?;
-    came_bytes.increment(left_bytes);
-    let outcome = written.map_err(ReceiveError::from).and(outcome);
+    let (mut staged, digest, written) = write(disk, staged, digest, chunk.freeze()).await?;
+    if let Err(error) = written {
+        outcome = Err(error.into());
+    }
     // A part of what a checksum is for may be anything.
-    let is_right = match (checksum, writing.digest) {
+    let is_right = match (checksum, digest) {
         (Some(checksum), Some(digest)) => outcome.is_ok() && checksum.is_of(digest),
         _ => true,
     };
@@ -208,24 +205,70 @@ pub async fn receive(
     Ok(Received { staged, taken_back_bytes, outcome: outcome.and(Err(ReceiveError::WrongChecksum)) })
 }
 
-/// What is written next, and what all that was is.
-struct Writing {
-    chunk: Vec<u8>,
-    digest: Option<Digest>,
+/// What of these bytes, and of those that are gathered, is to be written now: what is large is not copied.
+fn gathered(chunk: &mut BytesMut, mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    let is_large = bytes.len() >= DIRECT_BYTES;
+    let mut before = None;
+    if !is_large {
+        let room = CHUNK_BYTES - chunk.len();
+        let fits = bytes.split_to(room.min(bytes.len()));
+        chunk.reserve(room);
+        chunk.extend_from_slice(&fits);
+    }
+    if is_large || chunk.len() == CHUNK_BYTES {
+        before = Some(chunk.split().freeze());
+    }
+    if !is_large {
+        chunk.extend_from_slice(&bytes);
+        bytes.clear();
+    }
+    before.into_iter().chain([bytes]).filter(|bytes| !bytes.is_empty())
 }
 
-async fn write_chunk(
+async fn write(
     disk: &Disk,
     mut staged: Staged,
-    mut writing: Writing,
-) -> io::Result<(Staged, Writing, io::Result<()>)> {
+    mut digest: Option<Digest>,
+    bytes: Bytes,
+) -> io::Result<(Staged, Option<Digest>, io::Result<()>)> {
+    metrics::counter!(FILE_BYTES_TOTAL, "direction" => "up").increment(bytes.len() as u64);
     disk.run_here(move || {
-        let written = staged.write(&writing.chunk);
-        if let Some(digest) = &mut writing.digest {
-            digest.update(&writing.chunk);
+        let written = staged.write(&bytes);
+        if let Some(digest) = &mut digest {
+            digest.update(&bytes);
         }
-        writing.chunk.clear();
-        Ok((staged, writing, written))
+        Ok((staged, digest, written))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_gathered_in_their_order_and_never_more_than_a_chunk() {
+        let all: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
+        for sizes in
+            [&[1_000][..], &[DIRECT_BYTES - 1], &[DIRECT_BYTES, 1], &[7, CHUNK_BYTES, 40_000], &[CHUNK_BYTES + 9]]
+        {
+            let (mut chunk, mut written, mut left) = (BytesMut::new(), Vec::new(), &all[..]);
+            for size in sizes.iter().cycle() {
+                let (bytes, rest) = left.split_at((*size).min(left.len()));
+                if bytes.is_empty() {
+                    break;
+                }
+                left = rest;
+                let bytes = Bytes::copy_from_slice(bytes);
+                let begin = bytes.as_ptr();
+                let is_direct = bytes.len() >= DIRECT_BYTES;
+                let now: Vec<Bytes> = gathered(&mut chunk, bytes).collect();
+                assert!(!is_direct || now.last().unwrap().as_ptr() == begin, "{sizes:?}: it was copied");
+                now.iter().for_each(|bytes| written.extend_from_slice(bytes));
+                assert!(chunk.len() < CHUNK_BYTES && chunk.capacity() <= 2 * CHUNK_BYTES, "{sizes:?}");
+            }
+            written.extend_from_slice(&chunk);
+            assert!(written == all, "{sizes:?}");
+        }
+    }
 }
