@@ -96,7 +96,7 @@ async fn end_one(
     dialect: Dialect,
     end: &UploadEnd,
 ) -> Result<Option<Content>, StoreError> {
-    let UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, now_ms } = end;
+    let UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, .. } = end;
     let sql = "UPDATE file SET sha256 = ?, size_bytes = ?, expires_at_ms = 0 WHERE file_id = ? AND expires_at_ms >= 0";
     let updated = sqlx::query(sql)
         .bind(&content.hash.0[..])
@@ -107,7 +107,7 @@ async fn end_one(
     if updated.rows_affected() == 0 {
         return Ok(None);
     }
-    insert_content(connection, dialect, content, *now_ms).await?;
+    insert_content(connection, dialect, end).await?;
     if *is_kept_anew {
         update_content(connection, content).await?;
     }
@@ -154,12 +154,8 @@ async fn update_content(connection: &mut AnyConnection, content: &Content) -> Re
     Ok(())
 }
 
-async fn insert_content(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    content: &Content,
-    now_ms: i64,
-) -> Result<(), StoreError> {
+async fn insert_content(connection: &mut AnyConnection, dialect: Dialect, end: &UploadEnd) -> Result<(), StoreError> {
+    let UploadEnd { file_id, content, now_ms, .. } = end;
     sqlx::query(dialect::insert_file_content(dialect))
         .bind(&content.hash.0[..])
         .bind(content.content_id.as_bytes())
@@ -169,7 +165,8 @@ async fn insert_content(
         .bind(i64::from(content.width))
         .bind(i64::from(content.height))
         .bind(number(content.thumbnail_bytes))
-        .bind(now_ms)
+        .bind(*now_ms)
+        .bind(file_id.as_bytes())
         .execute(connection)
         .await?;
     Ok(())
