@@ -34,6 +34,10 @@ gim_config::metric_names! {
     Counter FILE_UPLOADS_EXPIRED_TOTAL = "business_file_uploads_expired_total";
     /// Answers of the webhook that checks files, by `result`: `good`, `refused`, `failed` (it is asked again).
     Counter FILE_CHECKS_TOTAL = "business_file_checks_total" by result ["good", "refused", "failed"];
+    /// Contents that wait until that webhook says that they are good.
+    Gauge FILE_CHECKS_WAITING = "business_file_checks_waiting";
+    /// For how long the oldest of them has waited.
+    Gauge FILE_CHECK_OLDEST_SECONDS = "business_file_check_oldest_seconds";
     /// Connections for files that were ended, by `why`: `silent`, `slow`, `evicted` (for a new one), `full` (there was no place for it).
     Counter FILE_CONNECTIONS_ENDED_TOTAL = "business_file_connections_ended_total" by why ["silent", "slow", "evicted", "full"];
 }

@@ -1,7 +1,8 @@
 //! Takes out of HEIC, AVIF and TIFF what they tell of their makers. These are no chain of segments but full of places of bytes, so what is
-//! told is overwritten with zeros, where it stands, and all else keeps its place.
+//! told is overwritten with zeros, where it stands, and all else keeps its place; of a colour profile the colours stay, in its place.
 //!
-//! Blocking, on a copy of the file. Always holds: nothing but EXIF and XMP is changed; every walk is bounded, whatever a file says.
+//! Blocking, on a copy of the file. Always holds: nothing but EXIF, XMP, texts and colour profiles is changed; every walk is bounded, whatever a
+//! file says.
 
 use std::{
     fs::File,
@@ -9,6 +10,8 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt as _,
 };
+
+use super::metadata::{PROFILE_BYTES_MAX, colours_of};
 
 /// The kinds of it.
 pub const BLANKED: [&str; 3] = ["image/heif", "image/avif", "image/tiff"];
@@ -22,6 +25,7 @@ const ENTRIES_MAX: u64 = 65_536;
 
 /// Tags of TIFF: directories of EXIF, of places and of what connects programs; and XMP, IPTC, Photoshop's, texts of who, when and with what.
 const SUB_DIRECTORIES: [u16; 3] = [0x8769, 0x8825, 0xa005];
+const PROFILE: u16 = 0x8773;
 const TOLD: [u16; 20] = [
     0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x013c, 0x02bc, 0x83bb, 0x8649, 0x8298, 0x9003, 0x9004, 0x9286,
     0x9c9b, 0x9c9c, 0x9c9d, 0x9c9e, 0x9c9f, 0xc62f,
@@ -45,6 +49,9 @@ fn blank_heif(file: &File) -> io::Result<()> {
             let meta = bytes_of(file, content.clone())?;
             for told in told_items(&meta, content.start)? {
                 zeros.write(told)?;
+            }
+            for profile in profiles(&meta, content.start)? {
+                zeros.write_colours(profile)?;
             }
         }
     }
@@ -109,6 +116,21 @@ fn boxes_of(mut bytes: &[u8]) -> io::Result<Vec<([u8; 4], &[u8])>> {
         bytes = &bytes[size..];
     }
     Ok(found)
+}
+
+/// Where colour profiles stand: beside other properties of items.
+fn profiles(meta: &[u8], meta_at: u64) -> io::Result<Vec<Range<u64>>> {
+    let mut boxes = vec![(*b"meta", meta.get(4..).ok_or_else(broken)?)];
+    for name in [b"iprp", b"ipco", b"colr"] {
+        let within = boxes.into_iter().map(|(_, content)| boxes_of(content)).collect::<io::Result<Vec<_>>>()?;
+        boxes = within.into_iter().flatten().filter(|(kind, _)| kind == name).collect();
+    }
+    let place = |(_, content): &([u8; 4], &[u8])| {
+        let profile = content.strip_prefix(b"prof").or_else(|| content.strip_prefix(b"rICC"))?;
+        let begin = meta_at + (profile.as_ptr() as u64 - meta.as_ptr() as u64);
+        Some(begin..begin + profile.len() as u64)
+    };
+    Ok(boxes.iter().filter_map(place).collect())
 }
 
 fn told_ids(infos: &[u8]) -> io::Result<Vec<u32>> {
@@ -221,6 +243,9 @@ impl<'a> Tiff<'a> {
             if SUB_DIRECTORIES.contains(&tag) {
                 let sub = u64::from(self.number32(entry + 8)?);
                 self.blank_directory(sub, true)?;
+            } else if tag == PROFILE && !is_told {
+                let profile = self.value(entry)?;
+                self.zeros.write_colours(profile)?;
             } else if is_told || TOLD.contains(&tag) {
                 self.blank_value(entry)?;
             }
@@ -233,6 +258,12 @@ impl<'a> Tiff<'a> {
     }
 
     fn blank_value(&mut self, entry: u64) -> io::Result<()> {
+        let value = self.value(entry)?;
+        self.zeros.write(value)
+    }
+
+    /// Where the value of an entry stands.
+    fn value(&self, entry: u64) -> io::Result<Range<u64>> {
         let unit: u64 = match self.number16(entry + 2)? {
             3 | 8 => 2,
             4 | 9 | 11 | 13 => 4,
@@ -241,7 +272,7 @@ impl<'a> Tiff<'a> {
         };
         let bytes = unit * u64::from(self.number32(entry + 4)?);
         let begin = if bytes <= 4 { entry + 8 } else { u64::from(self.number32(entry + 8)?) };
-        self.zeros.write(begin..begin + bytes)
+        Ok(begin..begin + bytes)
     }
 
     fn number16(&self, at: u64) -> io::Result<u16> {
@@ -283,6 +314,19 @@ impl<'a> Zeros<'a> {
         }
         Ok(())
     }
+
+    /// Leaves of a profile what its colours need, if it has any and they find room in its place.
+    fn write_colours(&mut self, profile: Range<u64>) -> io::Result<()> {
+        let is_looked_at = profile.end <= self.length && profile.end - profile.start <= PROFILE_BYTES_MAX as u64;
+        let mut colours = None;
+        if is_looked_at {
+            let mut bytes = vec![0; (profile.end - profile.start) as usize];
+            self.file.read_exact_at(&mut bytes, profile.start)?;
+            colours = colours_of(&bytes).filter(|colours| colours.len() <= bytes.len());
+        }
+        self.write(profile.clone())?;
+        colours.map_or(Ok(()), |colours| self.file.write_all_at(&colours, profile.start))
+    }
 }
 
 fn bytes_of(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
@@ -307,7 +351,7 @@ fn broken() -> io::Error {
 mod tests {
     use std::io::Write as _;
 
-    use super::*;
+    use super::{super::metadata::display_p3, *};
 
     fn blanked(kind: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut file = tempfile::tempfile().unwrap();
@@ -405,5 +449,25 @@ mod tests {
         let directory = [&[0xff, 0xff][..], &entry.repeat(0xffff), &[0; 4], &[b'a'; 0x2000]].concat();
         let error = blanked("image/tiff", &[&b"II\x2a\0\x08\0\0\0"[..], &directory].concat()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_profile_keeps_its_colours_in_its_place() {
+        let (told, mut kept) = (display_p3(), colours_of(&display_p3()).unwrap());
+        kept.resize(told.len(), 0);
+        for (told, kept) in [(&told, &kept), (&b"GPS: no profile at all".to_vec(), &vec![0; 22])] {
+            let heif = |profile: &[u8]| {
+                let colours = boxed(b"colr", &[b"prof", profile].concat());
+                let named = boxed(b"colr", b"nclx\0\x01\0\x0d\0\x06\x80");
+                let properties = boxed(b"ipco", &[named, colours].concat());
+                boxed(b"meta", &[&[0; 4][..], &boxed(b"iprp", &properties)].concat())
+            };
+            assert_eq!(blanked("image/avif", &heif(told)).unwrap(), heif(kept));
+            let tiff = |profile: &[u8]| {
+                let entry = [&b"\x73\x87\x07\0"[..], &(profile.len() as u32).to_le_bytes(), &[26, 0, 0, 0]].concat();
+                [&b"II\x2a\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4], profile].concat()
+            };
+            assert_eq!(blanked("image/tiff", &tiff(told)).unwrap(), tiff(kept));
+        }
     }
 }

@@ -1,17 +1,25 @@
-//! Takes out of pictures what they tell of their makers: where and when, with which camera, thumbnails of what was cut off. Pixels and colour
-//! profiles stay as they are, byte for byte; of EXIF only the orientation stays, which is how cameras say it.
+//! Takes out of pictures what they tell of their makers: where and when, with which camera, thumbnails of what was cut off. Pixels stay as
+//! they are, byte for byte; of colour profiles the colours stay, and of EXIF the orientation, which is how cameras say it.
 //!
 //! Pure: bytes come from a reader and go to a writer, a segment at a time. What follows the end of a picture is left out.
 
 mod exif;
 mod gif;
+mod icc;
 mod jpeg;
 mod png;
 mod webp;
 
 use std::io::{self, BufRead, ErrorKind, Read, Seek, Write};
 
-pub use self::{exif::UPRIGHT, jpeg::coefficient_bytes};
+#[cfg(test)]
+pub use self::icc::tests::display_p3;
+pub use self::{
+    exif::UPRIGHT,
+    icc::{PROFILE_BYTES_MAX, colours_of},
+    jpeg::coefficient_bytes,
+    png::check_unpacked,
+};
 
 /// Copies a picture of this media type without what it tells; one of another type as it is. Returns how it is to be turned, by EXIF's
 /// numbers.

@@ -7,7 +7,7 @@
 //! - `old_upload`: as to gim in Go, by a `form`.
 //! - `activity`: what goes on at a connection; `request_places`: at all of them. `lookup`: what downloads ask the database for.
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up. `take_back`: a file goes again.
-//! - `scan`: somebody looks at it first.
+//! - `scan`: somebody looks at it first; `check_turns`: at whose next.
 //! - `picture`: sizes and thumbnails; `metadata`, `blank`: what pictures tell of their makers.
 //! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`, which gets them by `sending`; `reading`: of one in the folder. `kind`, `disposition`, `range`, `signed_url`: pure.
 //!
@@ -21,6 +21,7 @@ mod blank;
 mod bucket;
 #[cfg(feature = "s3")]
 mod bucket_client;
+mod check_turns;
 mod checksum;
 mod contents;
 mod cors;

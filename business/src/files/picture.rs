@@ -34,6 +34,9 @@ const THUMBNAIL_QUALITY: u8 = 80;
 /// What stands behind a picture that lets it through.
 const PAPER: u32 = 255;
 
+/// What the pictures of a moving PNG that follow its first one may take together, of the memory for one.
+const FRAMES_MAX: u64 = 4;
+
 /// How long a picture waits for its turn: for large ones of many users.
 const TURN_WAIT: Duration = Duration::from_secs(600);
 
@@ -206,6 +209,11 @@ fn decode(
     let pixels_max = limits.pixels_max.min(limits.memory_bytes() / pixel_bytes(kind, path, &decoder)?);
     if u64::from(width) * u64::from(height) > pixels_max {
         return Err(PictureProblem::TooManyPixels(pixels_max));
+    }
+    if kind == "image/png" {
+        let mut file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
+        let frames_bytes_max = limits.memory_bytes().saturating_mul(FRAMES_MAX);
+        metadata::check_unpacked(&mut file, frames_bytes_max).map_err(|_| PictureProblem::NotOne)?;
     }
     // Not by the decoder, which knows it of some kinds only.
     let orientation = Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms);

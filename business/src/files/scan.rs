@@ -1,30 +1,41 @@
 //! Asks a webhook of the operator's (a virus scanner, a person) whether what was uploaded may be read.
 //!
-//! One task of Tokio, woken by each upload, and now and then for what could not be asked. Always holds: a content that nobody has said
-//! anything about cannot be read; it is asked about again until somebody does, by the same id, after those that wait for longer.
+//! One task of Tokio, woken by each upload, and now and then for what could not be asked. As soon as a call is over the next one begins, about
+//! the content whose turn it is ([`check_turns`](super::check_turns)). Always holds: a content that nobody has said anything about cannot be
+//! read; it is asked about again until somebody does, by the same id, after longer and longer waits.
+//!
+//! Several nodes on one database share what waits: who asks reserves the content until her call must be over. A node that ends meanwhile
+//! leaves it to the others after that. Each node has places and turns of its own.
 
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use gim_config::webhook::{Secret, Webhook, WebhookError};
 use serde::Serialize;
-use tokio::sync::Notify;
-
-use super::{Files, signed_url::Variant};
-use crate::{
-    clock,
-    metrics::FILE_CHECKS_TOTAL,
-    settings::FilesSettings,
-    store::{Content, ContentState, StoreError},
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval},
 };
 
-/// After so long it is asked again about what nobody said anything about.
-const RETRY: Duration = Duration::from_secs(15);
+use super::{
+    Files,
+    check_turns::{CheckTurns, Kind, wait_ms},
+    signed_url::Variant,
+};
+use crate::{
+    clock,
+    metrics::{FILE_CHECK_OLDEST_SECONDS, FILE_CHECKS_TOTAL, FILE_CHECKS_WAITING},
+    settings::FilesSettings,
+    store::{Content, ContentState, StoreError, UncheckedContent},
+};
 
-/// Contents that are asked about together, and at the same time.
-const STEP_MAX: usize = 64;
-const CALLS_AT_ONCE: usize = 8;
+/// So often it is looked for what is to be asked about again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// So often it is counted what waits.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// For so long nothing is asked when nobody can be, or the database cannot say about what.
+const REST: Duration = Duration::from_secs(5);
 
 /// The webhook of the settings.
 #[derive(Debug)]
@@ -73,6 +84,23 @@ impl Scanner {
     }
 }
 
+/// What came of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Answered,
+    /// Somebody was asked, and said nothing.
+    InVain,
+    /// Nobody could be asked.
+    Away,
+}
+
+/// A call that is over.
+struct Ended {
+    kind: Kind,
+    user_id: u64,
+    outcome: Outcome,
+}
+
 /// Asks until it is aborted.
 pub(super) async fn run(files: Files, address: SocketAddr) {
     let Some(scanner) = &files.scanner else { return };
@@ -80,40 +108,120 @@ pub(super) async fn run(files: Files, address: SocketAddr) {
         "" => format!("http://{address}"),
         url => url.to_owned(),
     };
+    let mut turns = CheckTurns::new(files.settings.check_calls_at_once);
+    let (mut calls, mut rests_until) = (FuturesUnordered::new(), Instant::now());
+    let [mut looks, mut counts] = [LOOK_INTERVAL, COUNT_INTERVAL].map(interval);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if let Err(error) = ask_about_all(&files, scanner, &base_url).await {
-            tracing::warn!(%error, "files could not be checked; it is tried again");
+        while Instant::now() >= rests_until {
+            match next(&files, &mut turns).await {
+                Ok(Some((kind, content))) => calls.push(ask_about(&files, scanner, &base_url, kind, content)),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "files could not be checked; it is tried again");
+                    rests_until = Instant::now() + REST;
+                }
+            }
         }
-        let _ = tokio::time::timeout(RETRY, scanner.news.notified()).await;
+        tokio::select! {
+            Some(Ended { kind, user_id, outcome }) = calls.next() => {
+                turns.give_back(kind, user_id);
+                match outcome {
+                    Outcome::Answered => {}
+                    Outcome::InVain => turns.doubt(user_id, clock::now_ms()),
+                    Outcome::Away => rests_until = Instant::now() + REST,
+                }
+            }
+            () = scanner.news.notified() => {}
+            _ = looks.tick() => {}
+            _ = counts.tick() => tell_what_waits(&files).await,
+        }
     }
 }
 
-/// Asks once about each; about those that come meanwhile before those that were asked about in vain.
-async fn ask_about_all(files: &Files, scanner: &Scanner, base_url: &str) -> Result<(), StoreError> {
-    let begun_at_ms = clock::now_ms();
-    while ask_about_some(files, scanner, base_url, begun_at_ms).await? == STEP_MAX {}
-    Ok(())
+/// What is asked about next, in a place that it has from now on.
+async fn next(files: &Files, turns: &mut CheckTurns) -> Result<Option<(Kind, UncheckedContent)>, StoreError> {
+    for kind in [Kind::New, Kind::Any] {
+        if let Some(content) = next_of(files, turns, kind).await? {
+            return Ok(Some((kind, content)));
+        }
+    }
+    Ok(None)
 }
 
-/// Asks about those that wait for longest; how many that were.
-async fn ask_about_some(
+/// The same for a kind of place: of the next user who may have one, up from the one whose turn it is and then from the first.
+async fn next_of(files: &Files, turns: &mut CheckTurns, kind: Kind) -> Result<Option<UncheckedContent>, StoreError> {
+    let Some(begin) = turns.next_user(kind) else { return Ok(None) };
+    let (mut from, mut is_second_round) = (begin, false);
+    loop {
+        let now_ms = clock::now_ms();
+        let found = match kind {
+            Kind::New => files.store.new_content(from).await?,
+            Kind::Any => files.store.due_content(from, now_ms).await?,
+        };
+        let Some(found) = found.filter(|found| !is_second_round || found.user_id < begin) else {
+            if is_second_round || begin == 0 {
+                return Ok(None);
+            }
+            (from, is_second_round) = (0, true);
+            continue;
+        };
+        if !turns.may_take(kind, found.user_id, now_ms) {
+            from = found.user_id + 1;
+            continue;
+        }
+        from = found.user_id;
+        let call_ms = i64::try_from(files.settings.check_webhook_timeout_ms).unwrap_or(i64::MAX);
+        let until_ms = now_ms.saturating_add(call_ms).saturating_add(wait_ms(found.failed_checks.saturating_add(1)));
+        if files.store.reserve_check(&found, until_ms).await? {
+            turns.take(kind, found.user_id);
+            return Ok(Some(found));
+        }
+    }
+}
+
+async fn tell_what_waits(files: &Files) {
+    match files.store.unchecked_contents().await {
+        Ok((count, oldest_ms)) => {
+            let age_ms = if count == 0 { 0 } else { clock::now_ms() - oldest_ms };
+            metrics::gauge!(FILE_CHECKS_WAITING).set(count as f64);
+            metrics::gauge!(FILE_CHECK_OLDEST_SECONDS).set(age_ms.max(0) as f64 / 1_000.0);
+        }
+        Err(error) => tracing::debug!(%error, "it is not known how many files are to be checked"),
+    }
+}
+
+async fn ask_about(files: &Files, scanner: &Scanner, base_url: &str, kind: Kind, asked: UncheckedContent) -> Ended {
+    let (user_id, hash) = (asked.user_id, asked.content.hash);
+    let answer = call(files, scanner, base_url, &asked.content).await;
+    let (outcome, noted) = match answer {
+        Ok(state) => (Outcome::Answered, judge(files, &asked.content, state).await),
+        Err(error) => {
+            count("failed");
+            tracing::warn!(%error, sha256 = %hash, "a file could not be checked; it is tried again");
+            // Who was not reached has not seen the file, so that says nothing of it.
+            let is_away = matches!(error, WebhookError::Away(_) | WebhookError::Full);
+            let failed = if is_away { asked.failed_checks } else { asked.failed_checks.saturating_add(1) };
+            let ask_at_ms = if is_away { asked.ask_at_ms } else { clock::now_ms() + wait_ms(failed) };
+            let outcome = if is_away { Outcome::Away } else { Outcome::InVain };
+            (outcome, files.store.put_off_check(hash, ask_at_ms, failed).await)
+        }
+    };
+    if let Err(error) = noted {
+        tracing::warn!(%error, sha256 = %hash, "what came of checking a file could not be noted; it is checked again");
+    }
+    Ended { kind, user_id, outcome }
+}
+
+/// Asks about a content, for whether it may be read.
+async fn call(
     files: &Files,
     scanner: &Scanner,
     base_url: &str,
-    begun_at_ms: i64,
-) -> Result<usize, StoreError> {
-    let contents = files.store.unchecked_contents(begun_at_ms, STEP_MAX as u32).await?;
-    let count = contents.len();
-    let asked = contents.into_iter().map(|content| ask_about(files, scanner, base_url, content));
-    let results: Vec<_> = stream::iter(asked).buffer_unordered(CALLS_AT_ONCE).collect().await;
-    results.into_iter().collect::<Result<(), _>>()?;
-    Ok(count)
-}
-
-async fn ask_about(files: &Files, scanner: &Scanner, base_url: &str, content: Content) -> Result<(), StoreError> {
-    let now_ms = clock::now_ms();
-    files.store.note_asked(content.hash, now_ms).await?;
-    let signed = files.signer.sign(content.content_id, Variant::Check, now_ms);
+    content: &Content,
+) -> Result<ContentState, WebhookError> {
+    let signed = files.signer.sign(content.content_id, Variant::Check, clock::now_ms());
     let data = CheckData {
         sha256: content.hash.to_string(),
         size_bytes: content.size_bytes,
@@ -122,19 +230,18 @@ async fn ask_about(files: &Files, scanner: &Scanner, base_url: &str, content: Co
     };
     let event = CheckEvent { r#type: "file.check", data };
     let body = serde_json::to_vec(&event).expect("texts and numbers are JSON");
-    let answer = match scanner.webhook.place() {
-        Ok(place) => scanner.webhook.call(place, &format!("file_{}", content.hash), Bytes::from(body)).await,
-        Err(error) => Err(error),
-    };
-    let state = match answer {
-        Ok(()) => ContentState::Good,
-        Err(WebhookError::Refused(status)) if matches!(status.as_u16(), 403 | 406 | 422 | 451) => ContentState::Refused,
-        Err(error) => {
-            count("failed");
-            tracing::warn!(%error, sha256 = %content.hash, "a file could not be checked; it is tried again");
-            return Ok(());
+    let place = scanner.webhook.place()?;
+    match scanner.webhook.call(place, &format!("file_{}", content.hash), Bytes::from(body)).await {
+        Ok(()) => Ok(ContentState::Good),
+        Err(WebhookError::Refused(status)) if matches!(status.as_u16(), 403 | 406 | 422 | 451) => {
+            Ok(ContentState::Refused)
         }
-    };
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes what was said of a content; of a refused one the bytes go.
+async fn judge(files: &Files, content: &Content, state: ContentState) -> Result<(), StoreError> {
     files.store.judge_content(content.hash, state).await?;
     if state == ContentState::Good {
         count("good");

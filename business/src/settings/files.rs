@@ -80,6 +80,8 @@ pub struct FilesSettings {
     pub check_webhook_secret_file: PathBuf,
     /// A call that lasts longer has failed.
     pub check_webhook_timeout_ms: u64,
+    /// Calls at the same time.
+    pub check_calls_at_once: usize,
 }
 
 impl FilesSettings {
@@ -122,6 +124,7 @@ impl FilesSettings {
         webhook::checked(&self.check_webhook).map_err(|problem| format!("files.check_webhook: {problem}"))?;
         Secret::new(&self.check_webhook_secret)
             .map_err(|problem| format!("files.check_webhook_secret: {problem}, because calls are signed with it"))?;
+        within("files.check_calls_at_once", self.check_calls_at_once as u64, 1, webhook::CALLS_MAX as u64)?;
         within("files.check_webhook_timeout_ms", self.check_webhook_timeout_ms, 1, 600_000)
     }
 
@@ -173,6 +176,7 @@ impl Default for FilesSettings {
             check_webhook_secret: String::new(),
             check_webhook_secret_file: PathBuf::new(),
             check_webhook_timeout_ms: 60_000,
+            check_calls_at_once: 8,
         }
     }
 }

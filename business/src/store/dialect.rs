@@ -104,18 +104,18 @@ pub fn insert_told(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Adds a content unless there is one of the same bytes.
+/// Adds a content unless there is one of the same bytes; the last value is the file that brings it.
 pub fn insert_file_content(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => {
             "INSERT INTO file_content \
-             (sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes, created_at_ms) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING"
+             (sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes, created_at_ms, user_id) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT user_id FROM file WHERE file_id = ?)) ON CONFLICT (sha256) DO NOTHING"
         }
         Dialect::Mysql => {
             "INSERT IGNORE INTO file_content \
-             (sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes, created_at_ms) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+             (sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes, created_at_ms, user_id) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT user_id FROM file WHERE file_id = ?))"
         }
     }
 }

@@ -152,30 +152,6 @@ impl Store {
         self.upload_ends.ask(end).await.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
     }
 
-    /// Says what came of looking at a content.
-    pub async fn judge_content(&self, hash: FileHash, state: ContentState) -> Result<(), StoreError> {
-        let sql = "UPDATE file_content SET state = ? WHERE sha256 = ? AND state = 0";
-        let query = sqlx::query(sql).bind(state.number()).bind(&hash.0[..]);
-        query.execute(&self.database.writer).await?;
-        Ok(())
-    }
-
-    /// Contents that nobody has looked at, and about which nobody was asked from then on: those first that were never asked about, then
-    /// by when that was last.
-    pub async fn unchecked_contents(&self, asked_before_ms: i64, most: u32) -> Result<Vec<Content>, StoreError> {
-        let sql = "SELECT sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes FROM file_content \
-                   WHERE state = 0 AND asked_at_ms < ? ORDER BY asked_at_ms LIMIT ?";
-        let query = sqlx::query_as(sql).bind(asked_before_ms).bind(i64::from(most));
-        Ok(query.fetch_all(&self.database.reader).await?)
-    }
-
-    /// Notes that somebody is asked about a content.
-    pub async fn note_asked(&self, hash: FileHash, now_ms: i64) -> Result<(), StoreError> {
-        let sql = "UPDATE file_content SET asked_at_ms = ? WHERE sha256 = ?";
-        sqlx::query(sql).bind(now_ms).bind(&hash.0[..]).execute(&self.database.writer).await?;
-        Ok(())
-    }
-
     /// Notes that an upload goes on, so that it is not given up before then.
     pub async fn extend_upload(&self, file_id: FileId, expires_at_ms: i64) -> Result<(), StoreError> {
         let sql = "UPDATE file SET expires_at_ms = ? WHERE file_id = ? AND expires_at_ms > 0";
@@ -289,8 +265,6 @@ mod tests {
         bytes_that_were_refused_belong_to_nothing,
         a_user_has_a_quota_and_others_have_their_own,
         uploads_that_rest_too_long_are_found_and_forgotten,
-        a_content_is_judged_once,
-        who_is_asked_in_vain_about_a_content_is_asked_about_others_first,
         what_was_given_up_counts_for_a_day,
         the_secret_is_made_once,
     }
@@ -434,36 +408,6 @@ mod tests {
         assert!(store.forget_upload(resting.file_id, 0).await.unwrap());
         assert!(!store.forget_upload(resting.file_id, 0).await.unwrap());
         assert_eq!(store.expired_uploads(899, 10).await.unwrap(), []);
-    }
-
-    async fn a_content_is_judged_once(store: Store) {
-        let begun = upload(user(&store, "1").await, 9);
-        store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
-        let content = content(begun.file_id, 1);
-        finished(&store, begun.file_id, &content).await.unwrap().unwrap();
-        assert_eq!(store.unchecked_contents(1, 10).await.unwrap(), std::slice::from_ref(&content));
-        store.judge_content(content.hash, ContentState::Refused).await.unwrap();
-        store.judge_content(content.hash, ContentState::Good).await.unwrap();
-        assert_eq!(store.content(content.hash).await.unwrap().unwrap().state, ContentState::Refused);
-        assert_eq!(store.unchecked_contents(1, 10).await.unwrap(), []);
-    }
-
-    async fn who_is_asked_in_vain_about_a_content_is_asked_about_others_first(store: Store) {
-        let user_id = user(&store, "1").await;
-        for byte in 1..=3 {
-            let begun = upload(user_id, 9);
-            store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
-            finished(&store, begun.file_id, &content(begun.file_id, byte)).await.unwrap().unwrap();
-        }
-        store.note_asked(FileHash([1; 32]), 1_000).await.unwrap();
-        store.note_asked(FileHash([2; 32]), 900).await.unwrap();
-        let asked = async |before_ms, most| -> Vec<u8> {
-            let contents = store.unchecked_contents(before_ms, most).await.unwrap();
-            contents.iter().map(|content| content.hash.0[0]).collect()
-        };
-        assert_eq!(asked(1_001, 10).await, [3, 2, 1]);
-        assert_eq!(asked(1_001, 2).await, [3, 2]);
-        assert_eq!(asked(900, 10).await, [3]);
     }
 
     async fn what_was_given_up_counts_for_a_day(store: Store) {

@@ -126,7 +126,7 @@ async fn end_one(
     dialect: Dialect,
     end: &UploadEnd,
 ) -> Result<Result<Content, NotEnded>, StoreError> {
-    let UploadEnd { file_id, uploaded_bytes, content, is_known, is_kept_anew, now_ms } = end;
+    let UploadEnd { file_id, uploaded_bytes, content, is_known, is_kept_anew, .. } = end;
     if *is_known && !lock_content(connection, content.hash).await? {
         return Ok(Err(NotEnded::NoContent));
     }
@@ -140,7 +140,7 @@ async fn end_one(
     if updated.rows_affected() == 0 {
         return Ok(Err(NotEnded::NoUpload));
     }
-    insert_content(connection, dialect, content, *now_ms).await?;
+    insert_content(connection, dialect, end).await?;
     if *is_kept_anew {
         update_content(connection, content).await?;
     }
@@ -207,12 +207,8 @@ async fn update_content(connection: &mut AnyConnection, content: &Content) -> Re
     Ok(())
 }
 
-async fn insert_content(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    content: &Content,
-    now_ms: i64,
-) -> Result<(), StoreError> {
+async fn insert_content(connection: &mut AnyConnection, dialect: Dialect, end: &UploadEnd) -> Result<(), StoreError> {
+    let UploadEnd { file_id, content, now_ms, .. } = end;
     sqlx::query(dialect::insert_file_content(dialect))
         .bind(&content.hash.0[..])
         .bind(content.content_id.as_bytes())
@@ -222,7 +218,8 @@ async fn insert_content(
         .bind(i64::from(content.width))
         .bind(i64::from(content.height))
         .bind(number(content.thumbnail_bytes))
-        .bind(now_ms)
+        .bind(*now_ms)
+        .bind(file_id.as_bytes())
         .execute(connection)
         .await?;
     Ok(())

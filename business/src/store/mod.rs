@@ -13,6 +13,7 @@ mod code;
 mod contact;
 mod dialect;
 mod file;
+mod file_check;
 mod file_upkeep;
 mod file_writes;
 mod friend;
@@ -65,6 +66,7 @@ pub struct Store {
 }
 
 pub use file::{BeyondQuota, Content, ContentState, FoundFile, StoredFile, Upload, UploadQuota};
+pub use file_check::UncheckedContent;
 pub use file_writes::{NotEnded, UploadEnd};
 pub use friend::FriendRequest;
 pub use import::{ImportedFriend, ImportedToken, ImportedUser, USED};

@@ -1,10 +1,18 @@
 //! JPEG: a picture in segments, some of which tell of its maker. Pure.
+//!
+//! Always holds: what is written are the segments that a picture is decoded by, as long as their own numbers say, and the pixels of its scans
+//! up to its first end. What is not looked at are the numbers themselves: whoever likes to can hide something in tables that no scan uses, and
+//! behind the pixels of a scan (or between two of its restarts), where only who decodes it knows that nothing more is due.
 
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::{
+    io::{self, BufRead, ErrorKind, Read, Write},
+    mem,
+};
 
 use super::{
     array, byte, copy_exactly,
     exif::{EXIF, UPRIGHT, orientation, tiff_of},
+    icc::{PROFILE_BYTES_MAX, colours_of},
     no_picture,
 };
 
@@ -12,12 +20,29 @@ const ICC_PROFILE: &[u8] = b"ICC_PROFILE\0";
 const JFIF: &[u8] = b"JFIF\0";
 /// Of the segment of JFIF, without the thumbnail.
 const JFIF_BYTES: usize = 12;
+/// Of the segment by which it is known how colours are written.
+const ADOBE_BYTES: usize = 12;
+/// Of a profile in one segment.
+const PROFILE_PART_BYTES: usize = 65_519;
 
 /// Segments of JPEG: the beginning and the end of a picture, pixels, and those of programs.
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
+/// Frames, and between them tables of Huffman's and of arithmetic codes.
+const FRAME: u8 = 0xc0;
+const FRAME_LAST: u8 = 0xcf;
 const PROGRESSIVE: u8 = 0xc2;
+const HUFFMAN: u8 = 0xc4;
+const RESERVED: u8 = 0xc8;
+const ARITHMETIC: u8 = 0xcc;
+/// Frames in which each component is in one scan.
+const SEQUENTIAL: [u8; 5] = [0xc0, 0xc1, 0xc3, 0xc9, 0xcb];
 const SOS: u8 = 0xda;
+/// Tables and numbers, up to those of frames of frames.
+const QUANTIZATION: u8 = 0xdb;
+const LINES: u8 = 0xdc;
+const RESTARTS: u8 = 0xdd;
+const EXPANSION: u8 = 0xdf;
 const APP0: u8 = 0xe0;
 const APP1: u8 = 0xe1;
 const APP2: u8 = 0xe2;
@@ -25,32 +50,93 @@ const APP15: u8 = 0xef;
 const ADOBE: u8 = 0xee;
 const COMMENT: u8 = 0xfe;
 
+/// What is known of a JPEG as it is copied.
+#[derive(Default)]
+struct Copied {
+    /// By the first EXIF that says it.
+    orientation: Option<u8>,
+    profile: ProfileParts,
+    /// Components of a picture whose scans have each of them once, as far as they did not come; none where scans may come again.
+    components_left: Option<u8>,
+}
+
 /// Copies a JPEG without what it tells; how it is to be turned.
 pub fn strip(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<u8> {
     if array(from)? != [0xff, SOI] {
         return Err(no_picture());
     }
     to.write_all(&[0xff, SOI])?;
-    let (mut marker, mut said) = (next_marker(from)?, None);
+    let (mut marker, mut copied) = (next_marker(from)?, Copied::default());
     loop {
+        if !matches!(marker, APP0..=APP15 | COMMENT) {
+            copied.profile.write(to)?;
+        }
         marker = match marker {
             EOI => {
                 to.write_all(&[0xff, EOI])?;
-                return Ok(said.unwrap_or(UPRIGHT));
+                return Ok(copied.orientation.unwrap_or(UPRIGHT));
             }
-            0x01 | 0xd0..=0xd7 => {
-                to.write_all(&[0xff, marker])?;
-                next_marker(from)?
-            }
+            // They mean nothing out of a scan.
+            0x01 | 0xd0..=0xd7 => next_marker(from)?,
             SOS => {
-                copy_segment(marker, &mut said, from, to)?;
-                copy_scan(from, to)?
+                let scan = read_segment(from)?;
+                if copied.has_scan(&scan) {
+                    write_segment(SOS, &trimmed(SOS, scan), to)?;
+                    copy_scan(from, to)?
+                } else {
+                    copy_scan(from, &mut io::sink())?
+                }
             }
             _ => {
-                copy_segment(marker, &mut said, from, to)?;
+                let segment = read_segment(from)?;
+                if let Some(kept) = copied.kept_of_segment(marker, segment) {
+                    write_segment(marker, &kept, to)?;
+                }
                 next_marker(from)?
             }
         };
+    }
+}
+
+impl Copied {
+    /// Nothing of comments, nor of what programs put beside the picture, nor of what is unknown; but the orientation, of which the first
+    /// counts. The profile is written later.
+    fn kept_of_segment(&mut self, marker: u8, segment: Vec<u8>) -> Option<Vec<u8>> {
+        match marker {
+            APP0 => {
+                let jfif = segment.get(..JFIF_BYTES).filter(|jfif| jfif.starts_with(JFIF))?;
+                Some([jfif, &[0, 0]].concat())
+            }
+            APP1 => {
+                let orientation = orientation(segment.strip_prefix(EXIF)?)?;
+                if self.orientation.is_some() {
+                    return None;
+                }
+                self.orientation = Some(orientation);
+                (orientation != UPRIGHT).then(|| [EXIF, &tiff_of(orientation)].concat())
+            }
+            APP2 => {
+                self.profile.take(segment.strip_prefix(ICC_PROFILE)?);
+                None
+            }
+            ADOBE => Some(segment.get(..ADOBE_BYTES).filter(|adobe| adobe.starts_with(b"Adobe"))?.to_vec()),
+            RESERVED => None,
+            FRAME..=FRAME_LAST | QUANTIZATION..=EXPANSION => {
+                if SEQUENTIAL.contains(&marker) && self.components_left.is_none() {
+                    self.components_left = segment.get(5).copied();
+                }
+                Some(trimmed(marker, segment))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a scan belongs to the picture.
+    fn has_scan(&mut self, scan: &[u8]) -> bool {
+        let (Some(left), Some(components)) = (&mut self.components_left, scan.first()) else { return true };
+        let is_needed = *left > 0;
+        *left = left.saturating_sub(*components);
+        is_needed
     }
 }
 
@@ -71,36 +157,77 @@ fn marker_after_fill(from: &mut impl Read) -> io::Result<u8> {
     }
 }
 
-fn copy_segment(marker: u8, said: &mut Option<u8>, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+fn read_segment(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let length = u16::from_be_bytes(array(from)?).checked_sub(2).ok_or_else(no_picture)?;
     let mut segment = vec![0; usize::from(length)];
     from.read_exact(&mut segment)?;
-    let Some(kept) = kept_of_segment(marker, segment, said) else { return Ok(()) };
-    let length = u16::try_from(kept.len() + 2).map_err(|_| no_picture())?;
-    to.write_all(&[0xff, marker])?;
-    to.write_all(&length.to_be_bytes())?;
-    to.write_all(&kept)
+    Ok(segment)
 }
 
-/// Nothing of comments, nor of what programs put beside the picture, but for colours and the orientation, of which the first counts.
-fn kept_of_segment(marker: u8, segment: Vec<u8>, said: &mut Option<u8>) -> Option<Vec<u8>> {
-    match marker {
-        APP0 => {
-            let jfif = segment.get(..JFIF_BYTES).filter(|jfif| jfif.starts_with(JFIF))?;
-            Some([jfif, &[0, 0]].concat())
+fn write_segment(marker: u8, segment: &[u8], to: &mut impl Write) -> io::Result<()> {
+    let length = u16::try_from(segment.len() + 2).map_err(|_| no_picture())?;
+    to.write_all(&[0xff, marker])?;
+    to.write_all(&length.to_be_bytes())?;
+    to.write_all(segment)
+}
+
+/// A segment without what is more than its numbers say that it has.
+fn trimmed(marker: u8, mut segment: Vec<u8>) -> Vec<u8> {
+    let number = |at: usize| segment.get(at).copied().map_or(0, usize::from);
+    let tables = |table_bytes: &dyn Fn(usize) -> usize| {
+        let mut at = 0;
+        while at < segment.len() && at + table_bytes(at) <= segment.len() {
+            at += table_bytes(at);
         }
-        APP1 => {
-            let orientation = orientation(segment.strip_prefix(EXIF)?)?;
-            if said.is_some() {
-                return None;
-            }
-            *said = Some(orientation);
-            (orientation != UPRIGHT).then(|| [EXIF, &tiff_of(orientation)].concat())
+        at
+    };
+    let length = match marker {
+        SOS => 4 + 2 * number(0),
+        QUANTIZATION => tables(&|at| if number(at) >> 4 == 0 { 65 } else { 129 }),
+        HUFFMAN => tables(&|at| 17 + (at + 1..at + 17).map(number).sum::<usize>()),
+        ARITHMETIC => tables(&|_| 2),
+        LINES | RESTARTS => 2,
+        EXPANSION => 1,
+        _ => 6 + 3 * number(5),
+    };
+    segment.truncate(length);
+    segment
+}
+
+/// The colour profile, as far as it has come.
+#[derive(Default)]
+struct ProfileParts {
+    /// Which of how many each is.
+    parts: Vec<([u8; 2], Vec<u8>)>,
+    bytes: usize,
+}
+
+impl ProfileParts {
+    fn take(&mut self, segment: &[u8]) {
+        let Some((place, part)) = segment.split_first_chunk() else { return };
+        self.bytes = self.bytes.saturating_add(part.len());
+        if self.bytes <= PROFILE_BYTES_MAX {
+            self.parts.push((*place, part.to_vec()));
         }
-        APP2 if segment.starts_with(ICC_PROFILE) => Some(segment),
-        ADOBE => Some(segment),
-        APP2..=APP15 | COMMENT => None,
-        _ => Some(segment),
+    }
+
+    /// Writes its colours, if it came whole; what comes later is none.
+    fn write(&mut self, to: &mut impl Write) -> io::Result<()> {
+        let (mut parts, bytes) = (mem::take(&mut self.parts), mem::replace(&mut self.bytes, usize::MAX));
+        parts.sort_by_key(|(place, _)| *place);
+        let count = parts.len();
+        let is_whole = (1..=count).zip(&parts).all(|(number, (place, _))| place.map(usize::from) == [number, count]);
+        if !is_whole || bytes > PROFILE_BYTES_MAX {
+            return Ok(());
+        }
+        let whole = parts.into_iter().flat_map(|(_, part)| part).collect::<Vec<u8>>();
+        let colours = colours_of(&whole).unwrap_or_default();
+        let parts = colours.chunks(PROFILE_PART_BYTES);
+        let count = u8::try_from(parts.len()).map_err(|_| no_picture())?;
+        for (number, part) in (1..=count).zip(parts) {
+            write_segment(APP2, &[ICC_PROFILE, &[number, count], part].concat(), to)?;
+        }
+        Ok(())
     }
 }
 
@@ -156,7 +283,10 @@ fn coefficients_of_frame(frame: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::stripped, *};
+    use super::{
+        super::{icc::tests::display_p3, tests::stripped},
+        *,
+    };
 
     fn segment(marker: u8, content: &[u8]) -> Vec<u8> {
         let length = u16::try_from(content.len() + 2).unwrap().to_be_bytes();
@@ -176,10 +306,12 @@ mod tests {
 
     #[test]
     fn a_jpeg_loses_all_that_it_tells_but_its_orientation_and_colours() {
-        let profile = segment(APP2, b"ICC_PROFILE\0\x01\x01colours");
+        let colours = colours_of(&display_p3()).unwrap();
+        let profile = segment(APP2, &[ICC_PROFILE, b"\x01\x01", &colours].concat());
+        let frame = segment(FRAME, b"\x08\0\x01\0\x01\x02\x01\x11\0\x02\x11\0");
         let picture = |beside: &[Vec<u8>], scan: &[u8]| {
-            let [first, second] = [segment(SOS, b"1"), segment(SOS, b"2")];
-            let begin = [&[0xff, SOI], &beside.concat()[..], &profile, &segment(0xc0, b"frame")].concat();
+            let [first, second] = [1, 2].map(|component| segment(SOS, &[1, component, 0, 0, 63, 0]));
+            let begin = [&[0xff, SOI], &beside.concat()[..], &profile, &frame].concat();
             [&begin, &first[..], scan, &second, scan, &[0xff, EOI]].concat()
         };
         let told = [
@@ -197,6 +329,67 @@ mod tests {
         assert_eq!(orientation(&exif_of(6)[EXIF.len()..]), Some(6));
         let upright = stripped("image/jpeg", &picture(&[segment(APP1, &exif(1))], &scan)).unwrap();
         assert!(!upright.windows(4).any(|window| window == b"Exif"));
+    }
+
+    #[test]
+    fn a_jpeg_loses_what_no_picture_is_decoded_by() {
+        let frame = segment(FRAME, b"\x08\0\x01\0\x01\x01\x01\x11\0");
+        let scan = |more: &[u8]| segment(SOS, &[&[1, 1, 0, 0, 63, 0], more].concat());
+        let tables = [
+            segment(QUANTIZATION, &[1; 65 + 130]),
+            segment(HUFFMAN, &[&[0; 16][..], &[2], &[5; 2]].concat()),
+            segment(RESTARTS, &[0, 8]),
+        ];
+        let adobe = segment(ADOBE, b"Adobe\0\x64\0\0\0\0\x01");
+        let clean = [&[0xff, SOI], &adobe[..], &frame, &tables[1], &scan(b""), b"pixels\xff\xd9"].concat();
+        let longer = |segment: &[u8], marker| self::segment(marker, &[&segment[4..], b"GPS"].concat());
+        let told = [
+            &[0xff, SOI],
+            &longer(&adobe, ADOBE)[..],
+            &segment(ADOBE, b"GPS of more than 12 bytes"),
+            &longer(&frame, FRAME),
+            &longer(&tables[1], HUFFMAN),
+            &segment(RESERVED, b"GPS"),
+            &segment(0xf0, b"GPS"),
+            b"\xff\xd3\xff\x01",
+            &scan(b"GPS"),
+            b"pixels",
+            // A scan of a component that has come, of which every decoder has enough.
+            &scan(b""),
+            b"GPS\xff\xd0GPS\xff\xd9GPS",
+        ];
+        assert_eq!(stripped("image/jpeg", &told.concat()).unwrap(), clean);
+        assert_eq!(stripped("image/jpeg", &clean).unwrap(), clean, "there is nothing left");
+        for (marker, table) in [QUANTIZATION, HUFFMAN, RESTARTS].into_iter().zip(&tables) {
+            let picture = |table: &[u8]| [&[0xff, SOI], table, &[0xff, EOI]].concat();
+            let kept = stripped("image/jpeg", &picture(&longer(table, marker))).unwrap();
+            assert_eq!(kept, picture(table), "{marker:x}");
+        }
+    }
+
+    #[test]
+    fn a_profile_of_several_segments_is_one_and_a_broken_one_is_dropped() {
+        let (profile, colours) = (display_p3(), colours_of(&display_p3()).unwrap());
+        let part = |number, count, part: &[u8]| segment(APP2, &[ICC_PROFILE, &[number, count], part].concat());
+        let picture = |parts: &[Vec<u8>]| {
+            let tables = segment(RESTARTS, &[0, 0]);
+            [&[0xff, SOI], &parts.concat()[..], &tables, &[0xff, EOI]].concat()
+        };
+        let kept = |parts: &[Vec<u8>]| stripped("image/jpeg", &picture(parts)).unwrap();
+        let (first, second) = profile.split_at(300);
+        assert_eq!(kept(&[part(2, 2, second), part(1, 2, first)]), picture(&[part(1, 1, &colours)]));
+        let mut all: Vec<Vec<u8>> = vec![part(1, 1, &profile), segment(APP2, &[ICC_PROFILE, &[1]].concat())];
+        assert_eq!(kept(&all), picture(&[part(1, 1, &colours)]));
+        all.push(part(1, 1, b"GPS"));
+        for broken in [vec![part(1, 2, &profile)], vec![part(0, 1, &profile)], vec![part(1, 1, b"GPS")], all] {
+            assert_eq!(kept(&broken), picture(&[]));
+        }
+        let large = vec![0; 65_000];
+        let too_large: Vec<Vec<u8>> = (1..=17).map(|number| part(number, 17, &large)).collect();
+        assert_eq!(kept(&too_large), picture(&[]));
+        // It is looked for before the picture.
+        let late = [&[0xff, SOI], &segment(RESTARTS, &[0, 0])[..], &part(1, 1, &profile), &[0xff, EOI]].concat();
+        assert_eq!(stripped("image/jpeg", &late).unwrap(), picture(&[]));
     }
 
     #[test]

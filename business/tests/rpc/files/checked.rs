@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU16, Ordering::SeqCst},
+    atomic::{AtomicU16, AtomicU64, Ordering::SeqCst},
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
@@ -16,6 +16,8 @@ use crate::rpc::stub_webhook::SECRET;
 #[derive(Clone)]
 struct StubScanner {
     status: Arc<AtomicU16>,
+    /// It never answers about files of this length.
+    hangs_over_bytes: Arc<AtomicU64>,
     asked: mpsc::UnboundedSender<(String, Value)>,
 }
 
@@ -24,13 +26,18 @@ async fn take(State(scanner): State<StubScanner>, headers: HeaderMap, body: Byte
     let (id, timestamp_s) = (header("webhook-id"), header("webhook-timestamp").parse().unwrap());
     assert_eq!(header("webhook-signature"), Secret::new(SECRET).unwrap().signature(id, timestamp_s, &body));
     let status = scanner.status.load(SeqCst);
-    scanner.asked.send((id.to_owned(), serde_json::from_slice(&body).unwrap())).unwrap();
+    let event: Value = serde_json::from_slice(&body).unwrap();
+    let hangs = event["data"]["size_bytes"].as_u64() == Some(scanner.hangs_over_bytes.load(SeqCst));
+    scanner.asked.send((id.to_owned(), event)).unwrap();
+    if hangs {
+        std::future::pending::<()>().await;
+    }
     StatusCode::from_u16(status).unwrap()
 }
 
 async fn start_checked(status: u16) -> (Server, SocketAddr, StubScanner, mpsc::UnboundedReceiver<(String, Value)>) {
     let (asked, calls) = mpsc::unbounded_channel();
-    let scanner = StubScanner { status: Arc::new(AtomicU16::new(status)), asked };
+    let scanner = StubScanner { status: Arc::new(AtomicU16::new(status)), hangs_over_bytes: Arc::default(), asked };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let webhook = format!("http://{}/check", listener.local_addr().unwrap());
     let routes = Router::new().route("/check", post(take)).with_state(scanner.clone());
@@ -38,6 +45,7 @@ async fn start_checked(status: u16) -> (Server, SocketAddr, StubScanner, mpsc::U
     let (server, address) = start_with(|files| {
         files.check_webhook = webhook;
         files.check_webhook_secret = SECRET.into();
+        files.check_webhook_timeout_ms = 600_000;
     })
     .await;
     (server, address, scanner, calls)
@@ -71,7 +79,7 @@ async fn a_file_is_read_after_somebody_has_looked_at_it() {
     assert_eq!((event["data"]["kind"].as_str(), event["data"]["size_bytes"].as_u64()), (Some("text/plain"), Some(5)));
     assert_eq!(read(address, event["data"]["url"].as_str().unwrap()).body, b"hello", "for whoever checks");
     read(address, url).refusal(503);
-    // It is asked again, by the same id, as soon as there is something to ask about.
+    // It is asked again, by the same id, also where something else is asked about.
     scanner.status.store(204, SeqCst);
     uploaded(address, &phone, "b.txt", b"world");
     let again = loop {
@@ -96,4 +104,34 @@ async fn a_file_that_is_refused_is_gone_and_so_are_its_likes() {
     }
     assert_eq!(upload(address, &phone, "b.txt", b"a virus").refusal(403), "the file was checked and is refused");
     assert_eq!(kept(&server), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_over_which_a_scanner_hangs_hold_up_nobody_elses() {
+    let (server, address, scanner, mut calls) = start_checked(204).await;
+    scanner.hangs_over_bytes.store(7, SeqCst);
+    let mut hanging = Vec::new();
+    for number in ["1", "2"] {
+        let phone = server.sign_in(number).await;
+        for count in 0..10 {
+            let about = uploaded(address, &phone, "a", format!("{number}: {count:04}").as_bytes());
+            hanging.push((phone.clone(), about));
+        }
+    }
+    // Both have as many calls as they get: two in the places for new files, and one in the others.
+    soon(async {
+        for _ in 0..6 {
+            calls.recv().await.unwrap();
+        }
+    })
+    .await;
+    let phone = server.sign_in("3").await;
+    for count in 0..10 {
+        let about = uploaded(address, &phone, "a", format!("of another user, {count}").as_bytes());
+        assert_eq!(settled(address, &phone, &about).await, "good");
+    }
+    for (phone, about) in &hanging {
+        let path = format!("/files/{}/about", about["file_id"].as_str().unwrap());
+        assert_eq!(Ask::new("GET", &path).by(phone).send(address).json()["state"].as_str(), Some("unchecked"));
+    }
 }

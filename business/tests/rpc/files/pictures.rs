@@ -1,8 +1,9 @@
 //! Pictures: what is told of them, and what they no longer tell.
 
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage, RgbaImage};
+use flate2::{Compression, Crc, write::ZlibEncoder};
+use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Rgb, RgbImage, RgbaImage};
 
 use super::*;
 
@@ -53,6 +54,65 @@ fn webp_with_exif(webp: &[u8], (width, height): (u32, u32), orientation: u8) -> 
     [b"RIFF", &u32::try_from(chunks.len()).unwrap().to_le_bytes()[..], &chunks].concat()
 }
 
+/// A colour profile of a screen, with a text of whose that is behind its colours.
+fn profile() -> Vec<u8> {
+    let xyz = [&b"XYZ \0\0\0\0"[..], &[0, 0, 0x80, 0].repeat(3)].concat();
+    let (curve, text) = (b"curv\0\0\0\0\0\0\0\x01\x02\x33", b"text\0\0\0\0GPS: the phone of Ann\0");
+    let mut tags: Vec<(&[u8; 4], &[u8])> = vec![(b"cprt", text)];
+    tags.extend([b"rXYZ", b"gXYZ", b"bXYZ", b"wtpt"].map(|name| (name, &xyz[..])));
+    tags.extend([b"rTRC", b"gTRC", b"bTRC"].map(|name| (name, &curve[..])));
+    let mut header = [&[0; 8][..], b"\x02\x10\0\0mntrRGB XYZ ", &[0; 12], b"acsp", &[0; 88]].concat();
+    header[48..52].copy_from_slice(b"GPS!");
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
+    for (name, bytes) in &tags {
+        let at = 132 + 12 * tags.len() + data.len();
+        let numbers = [at, bytes.len()].map(|number| u32::try_from(number).unwrap().to_be_bytes());
+        entries.extend([&name[..], &numbers.concat()].concat());
+        data.extend_from_slice(bytes);
+    }
+    [header, u32::try_from(tags.len()).unwrap().to_be_bytes().to_vec(), entries, data].concat()
+}
+
+fn zipped(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+fn png_chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let checked = [&kind[..], data].concat();
+    let mut checksum = Crc::new();
+    checksum.update(&checked);
+    [&u32::try_from(data.len()).unwrap().to_be_bytes()[..], &checked, &checksum.sum().to_be_bytes()].concat()
+}
+
+fn with_profile(picture: &[u8], format: ImageFormat) -> Vec<u8> {
+    let profile = profile();
+    match format {
+        ImageFormat::Jpeg => {
+            let segment = [&b"ICC_PROFILE\0\x01\x01"[..], &profile].concat();
+            let length = u16::try_from(segment.len() + 2).unwrap().to_be_bytes();
+            [&picture[..2], &[0xff, 0xe2], &length, &segment, &picture[2..]].concat()
+        }
+        ImageFormat::Png => {
+            let chunk = png_chunk(b"iCCP", &[&b"the phone of Ann\0\0"[..], &zipped(&profile)].concat());
+            [&picture[..33], &chunk, &picture[33..]].concat()
+        }
+        _ => {
+            let extended = b"VP8X\x0a\0\0\0\x20\0\0\0\x4f\0\0\x27\0\0";
+            let length = u32::try_from(profile.len()).unwrap().to_le_bytes();
+            let padding = &[0][..profile.len() % 2];
+            let chunks = [b"WEBP", &extended[..], b"ICCP", &length, &profile, padding, &picture[12..]].concat();
+            [b"RIFF", &u32::try_from(chunks.len()).unwrap().to_le_bytes()[..], &chunks].concat()
+        }
+    }
+}
+
+fn profile_of(picture: &[u8]) -> Option<Vec<u8>> {
+    let reader = ImageReader::new(Cursor::new(picture)).with_guessed_format().unwrap();
+    reader.into_decoder().unwrap().icc_profile().unwrap()
+}
+
 fn holds(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
@@ -88,6 +148,45 @@ async fn a_photo_loses_its_place_and_has_a_thumbnail_as_it_is_seen() {
         assert!(top[0] > 200 && bottom[2] > 200, "turned to the right: {top:?} {bottom:?}");
     }
     assert_eq!(kept(&server), (0, 6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_keeps_its_colours_and_loses_whose_they_are() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+        let photo = with_profile(&encoded(&halves(80, 40), format), format);
+        assert!(profile_of(&photo).is_some_and(|profile| holds(&profile, b"GPS")), "{format:?}");
+        let about = uploaded(address, &phone, "a", &photo);
+        assert_eq!((about["kind"].as_str(), about["width"].as_u64()), (Some(format.to_mime_type()), Some(80)));
+        let file = read(address, about["url"].as_str().unwrap());
+        let kept = profile_of(&file.body).unwrap();
+        assert!(!holds(&kept, b"GPS") && !holds(&file.body, b"Ann"), "{format:?}");
+        let curve = b"curv\0\0\0\0\0\0\0\x01\x02\x33";
+        assert!([&b"rXYZ"[..], b"gXYZ", b"bXYZ", b"wtpt", b"rTRC", curve].iter().all(|colour| holds(&kept, colour)));
+        assert_eq!(image::load_from_memory(&file.body).unwrap(), image::load_from_memory(&photo).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_unpacks_to_more_than_its_pixels_is_not_shown() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let header = [0, 0, 0, 16, 0, 0, 0, 16, 8, 2, 0, 0, 0];
+    let png = |profile: &[u8], rows: &[u8]| {
+        let beside = if profile.is_empty() { Vec::new() } else { png_chunk(b"iCCP", profile) };
+        let chunks = [png_chunk(b"IHDR", &header), beside, png_chunk(b"IDAT", &zipped(rows)), png_chunk(b"IEND", b"")];
+        [&b"\x89PNG\r\n\x1a\n"[..], &chunks.concat()].concat()
+    };
+    let (rows, large) = (vec![0; 16 * 49], vec![0; 32 << 20]);
+    let bomb = uploaded(address, &phone, "a.png", &png(b"", &large));
+    assert_eq!((bomb["kind"].as_str(), bomb.get("width")), (Some("application/octet-stream"), None));
+    let file = read(address, bomb["url"].as_str().unwrap());
+    assert!(file.header("content-disposition").starts_with("attachment; "));
+    // One whose profile is that large is shown without it.
+    let about = uploaded(address, &phone, "b.png", &png(&[&b"ICC\0\0"[..], &zipped(&large)].concat(), &rows));
+    assert_eq!((about["kind"].as_str(), about["width"].as_u64()), (Some("image/png"), Some(16)));
+    assert_eq!(read(address, about["url"].as_str().unwrap()).body, png(b"", &rows));
 }
 
 #[tokio::test(flavor = "multi_thread")]
