@@ -29,9 +29,9 @@ use crate::{
 /// Bytes that are gathered to be written at once.
 pub const CHUNK_BYTES: usize = 64 * 1_024;
 /// What one read of a connection brings at most.
-pub const READ_BYTES: usize = 64 * 1_024;
+pub const READ_BYTES: usize = 32 * 1_024;
 /// So many are written as they came: to gather them would be to copy them once more.
-const DIRECT_BYTES: usize = 32 * 1_024;
+const DIRECT_BYTES: usize = 16 * 1_024;
 
 /// See the module's documentation.
 pub struct Staged {

@@ -2,17 +2,22 @@
 //!
 //! First one large file at a time, by turns with a bare handler that hashes, writes and syncs as well. Then many at once, each of which
 //! waits in its middle until all are there, while the memory of the server's process is looked at.
+//!
+//! The clients here give way to everybody: other people's machines do not take part in who gets a processor of the server's host. Else what
+//! is measured is mostly how much a client at full speed leaves to the threads of files, which give way as well.
 
 mod client;
 mod crowd;
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use self::{
@@ -33,6 +38,9 @@ use crate::{
 const TRANSFERS_PER_USER: u32 = 8;
 
 const MIB: u64 = 1 << 20;
+
+/// What `nice` would be told for the clients.
+const CLIENT_NICENESS: i32 = 19;
 
 /// Arguments of `files`.
 #[derive(Debug, clap::Args)]
@@ -93,6 +101,9 @@ impl Measurement for Arguments {
         let users = run.sign_up(1 + at_once.div_ceil(TRANSFERS_PER_USER) as usize)?;
         let users: Vec<User> = users.iter().map(User::of).collect();
         let client = Client::new(self.load.files());
+        let bare = if self.beside.is_none() { Some(Bare::start(self.folder.as_deref())?) } else { None };
+        // From here on, and for all threads that this one starts.
+        rustix::process::nice(CLIENT_NICENESS).context("the clients cannot give way")?;
         let runtime = Runtime::new().context("cannot start a runtime")?;
         if let Some(transfers) = self.beside {
             let pace = self.pace.map(|kib| kib << 10);
@@ -100,7 +111,9 @@ impl Measurement for Arguments {
             run.counts.add("beside_bytes", runtime.block_on(going)? as f64);
             return Ok(());
         }
-        self.take_turns(run, &runtime, &client, &users[0])?;
+        if let Some(bare) = bare {
+            self.take_turns(run, &runtime, &client, &users[0], &bare)?;
+        }
         let server = Process::listening_on(&[self.load.files()])?.into_iter().next().context("business is gone")?;
         let crowd = Crowd {
             rss_before: server.rss_bytes()?,
@@ -152,14 +165,15 @@ impl Measurement for Arguments {
 
 impl Arguments {
     /// The large file, by turns with the bare handler.
-    fn take_turns(&self, run: &mut Run<'_>, runtime: &Runtime, client: &Client, user: &User) -> anyhow::Result<()> {
-        let temporary = match &self.folder {
-            Some(folder) => tempfile::tempdir_in(folder),
-            None => tempfile::tempdir(),
-        };
-        let folder = temporary.context("the baseline has no folder")?;
-        let baseline = Baseline::start(Kind::Files { folder: folder.path().to_owned() })?;
-        let (bare, bytes) = (Client::new(baseline.address()), self.large * MIB);
+    fn take_turns(
+        &self,
+        run: &mut Run<'_>,
+        runtime: &Runtime,
+        client: &Client,
+        user: &User,
+        bare: &Bare,
+    ) -> anyhow::Result<()> {
+        let (bare, bytes) = (Client::new(bare.server.address()), self.large * MIB);
         let mut progress = Progress::new("files", self.rounds.into());
         for round in 0..self.rounds {
             let url = timed(run, "server_up_seconds", || runtime.block_on(client.upload(user, bytes, None)))?;
@@ -170,6 +184,21 @@ impl Arguments {
             progress.show((round + 1).into(), || format!("{} MiB up and down", self.large * u64::from(round + 1)));
         }
         Ok(())
+    }
+}
+
+/// The bare handler, with the priority of a service.
+struct Bare {
+    server: Baseline,
+    _folder: TempDir,
+}
+
+impl Bare {
+    fn start(folder: Option<&Path>) -> anyhow::Result<Self> {
+        let temporary = folder.map_or_else(tempfile::tempdir, tempfile::tempdir_in);
+        let folder = temporary.context("the baseline has no folder")?;
+        let server = Baseline::start(Kind::Files { folder: folder.path().to_owned() })?;
+        Ok(Self { server, _folder: folder })
     }
 }
 
