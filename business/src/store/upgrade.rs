@@ -58,3 +58,43 @@ async fn every_older_sqlite_is_brought_up_to_date_with_all_that_is_in_it() {
 async fn every_older_mariadb_is_brought_up_to_date_with_all_that_is_in_it() {
     is_brought_up_to_date(|| DatabaseSettings { url: mysql_database(), ..DatabaseSettings::default() }).await;
 }
+
+/// Of two contents that waited, one was asked about before; user 7 has both.
+const WAITING: [&str; 2] = [
+    "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) VALUES \
+     (X'01', 8, 'a', 9, X'0000000000000000000000000000000000000000000000000000000000000001', 1000, 0), \
+     (X'02', 7, 'a', 9, X'0000000000000000000000000000000000000000000000000000000000000001', 1000, 0), \
+     (X'03', 7, 'b', 9, X'0000000000000000000000000000000000000000000000000000000000000002', 1000, 0)",
+    "INSERT INTO file_content (sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes, created_at_ms, asked_at_ms) VALUES \
+     (X'0000000000000000000000000000000000000000000000000000000000000001', X'00000000000000000000000000000001', 9, '', 0, 0, 0, 0, 1000, 0), \
+     (X'0000000000000000000000000000000000000000000000000000000000000002', X'00000000000000000000000000000002', 9, '', 0, 0, 0, 0, 1000, 1500)",
+];
+
+async fn what_waits_to_be_checked_is_still_asked_about(settings: DatabaseSettings) {
+    let folder = tempfile::tempdir().unwrap();
+    let old = open(&settings, folder.path(), 195).await;
+    for statement in WAITING {
+        old.writer.execute(statement).await.unwrap();
+    }
+    old.close().await;
+    let store = Store::new(open(&settings, folder.path(), i64::MAX).await);
+    let new = store.new_content(0).await.unwrap().unwrap();
+    assert_eq!((new.user_id, new.content.hash.0[31], new.ask_at_ms), (7, 1, 0));
+    assert!(store.reserve_check(&new, 5_000).await.unwrap());
+    assert_eq!(store.new_content(0).await.unwrap(), None);
+    assert_eq!(store.due_content(0, 1_499).await.unwrap(), None);
+    let due = store.due_content(0, 1_500).await.unwrap().unwrap();
+    assert_eq!((due.user_id, due.content.hash.0[31], due.failed_checks), (7, 2, 0));
+    store.database.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_checked_in_an_older_sqlite_is_still_asked_about() {
+    what_waits_to_be_checked_is_still_asked_about(DatabaseSettings::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_checked_in_an_older_mariadb_is_still_asked_about() {
+    let settings = DatabaseSettings { url: mysql_database(), ..DatabaseSettings::default() };
+    what_waits_to_be_checked_is_still_asked_about(settings).await;
+}
