@@ -72,7 +72,7 @@ pub fn clean_name(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let is_shown = |letter: &char| {
         !letter.is_control()
-            && !matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            && !matches!(letter, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
     };
     let shown: String = last.chars().filter(is_shown).collect();
     let shown = shown.trim();
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(cleaned("a\u{2028}b\u{200f}c\u{61c}.txt"), "abc.txt", "lines, and marks of direction");
         assert_eq!(cleaned("\"quoted\" & <b>.txt"), "\"quoted\" & <b>.txt");
         assert_eq!(cleaned("度假 🏖.jpg"), "度假 🏖.jpg");
-        for nothing in ["", "/", "..", " ", "a/", "\0"] {
+        for nothing in ["", "/", "..", " ", "a/", "\0", "\u{200b}\u{feff}\u{2060}"] {
             assert_eq!(cleaned(nothing), UNNAMED, "{nothing:?}");
         }
         assert_eq!(cleaned(&"é".repeat(512)).len(), 1_024);

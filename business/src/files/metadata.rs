@@ -17,7 +17,7 @@ pub use self::icc::tests::display_p3;
 pub use self::{
     exif::UPRIGHT,
     icc::{PROFILE_BYTES_MAX, colours_of},
-    jpeg::coefficient_bytes,
+    jpeg::{JpegForm, form as jpeg_form},
     png::check_unpacked,
 };
 
@@ -79,7 +79,7 @@ mod tests {
             stripped(kind, b"<html>no picture at all").unwrap_err();
         }
         stripped("image/jpeg", &[0xff, 0xd8, 0xff, 0xe0, 0, 1]).unwrap_err();
-        stripped("image/jpeg", &[0xff, 0xd8, 0xff, 0xda, 0, 2, 1, 2, 3]).unwrap_err();
+        stripped("image/jpeg", &[0xff, 0xd8, 0xff, 0xda, 0, 9, 1, 2, 3]).unwrap_err();
         stripped("image/png", b"\x89PNG\r\n\x1a\n").unwrap_err();
         stripped("image/webp", b"RIFF\xff\xff\xff\xffWEBPVP8 \xff\xff\xff\xff").unwrap_err();
     }

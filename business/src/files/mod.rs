@@ -118,7 +118,7 @@ struct Shared {
     writers: Writers,
     disk: Disk,
     pictures: Pictures,
-    scanner: Option<Scanner>,
+    scanner: Option<Arc<Scanner>>,
     threads: Threads,
 }
 
@@ -159,7 +159,7 @@ impl Files {
             writers: Writers::default(),
             disk,
             pictures: Pictures::new(settings, threads.clone()),
-            scanner: Scanner::new(settings).map_err(FilesError::Settings)?,
+            scanner: Scanner::new(settings).map_err(FilesError::Settings)?.map(Arc::new),
             settings: settings.clone(),
             threads: threads.clone(),
         })))

@@ -12,16 +12,17 @@ use std::{
 
 use gim_config::places::{NoPlace, Places};
 use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, codecs::jpeg::JpegEncoder,
-    metadata::Orientation,
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage,
+    codecs::jpeg::JpegEncoder, metadata::Orientation,
 };
+use jpeg_decoder::PixelFormat;
 use ring::digest::{Context, SHA256};
 
 use super::{
     blank::{BLANKED, blank},
     folder::{Folder, private},
     kind::UNKNOWN,
-    metadata,
+    metadata::{self, JpegForm, jpeg_form},
     staged::hash_of,
     threads::Threads,
 };
@@ -33,6 +34,9 @@ use crate::{
 const THUMBNAIL_QUALITY: u8 = 80;
 /// What stands behind a picture that lets it through.
 const PAPER: u32 = 255;
+
+/// Of a pixel of most pictures.
+const RGB_BYTES: u64 = 3;
 
 /// What the pictures of a moving PNG that follow its first one may take together, of the memory for one.
 const FRAMES_MAX: u64 = 4;
@@ -194,6 +198,11 @@ fn decode(
     path: &Path,
     orientation: u8,
 ) -> Result<(DynamicImage, u32, u32), PictureProblem> {
+    let orientation = Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms);
+    let form = if kind == "image/jpeg" { Some(form_of(path)?) } else { None };
+    if let Some(form) = form.filter(|form| form.is_unusual) {
+        return Ok(small_of(unusual_jpeg(path, limits, form)?, limits, orientation));
+    }
     let format = ImageFormat::from_mime_type(kind).ok_or(PictureProblem::NotOne)?;
     let file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
     let mut reader = ImageReader::with_format(file, format);
@@ -206,7 +215,7 @@ fn decode(
     };
     let decoder = reader.into_decoder().map_err(problem)?;
     let (width, height) = decoder.dimensions();
-    let pixels_max = limits.pixels_max.min(limits.memory_bytes() / pixel_bytes(kind, path, &decoder)?);
+    let pixels_max = limits.pixels_max.min(limits.memory_bytes() / pixel_bytes(kind, form, &decoder));
     if u64::from(width) * u64::from(height) > pixels_max {
         return Err(PictureProblem::TooManyPixels(pixels_max));
     }
@@ -215,10 +224,12 @@ fn decode(
         let frames_bytes_max = limits.memory_bytes().saturating_mul(FRAMES_MAX);
         metadata::check_unpacked(&mut file, frames_bytes_max).map_err(|_| PictureProblem::NotOne)?;
     }
-    // Not by the decoder, which knows it of some kinds only.
-    let orientation = Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms);
-    let large = DynamicImage::from_decoder(decoder).map_err(problem)?;
-    let side = limits.thumbnail_pixels;
+    Ok(small_of(DynamicImage::from_decoder(decoder).map_err(problem)?, limits, orientation))
+}
+
+/// Turns it, not by its decoder, which knows how of some kinds only.
+fn small_of(large: DynamicImage, limits: PictureLimits, orientation: Orientation) -> (DynamicImage, u32, u32) {
+    let (side, width, height) = (limits.thumbnail_pixels, large.width(), large.height());
     let mut small = if width.max(height) <= side { large } else { large.thumbnail(side, side) };
     small.apply_orientation(orientation);
     let is_turned = matches!(
@@ -226,7 +237,31 @@ fn decode(
         Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
     );
     let (width, height) = if is_turned { (height, width) } else { (width, height) };
-    Ok((small, width, height))
+    (small, width, height)
+}
+
+fn form_of(path: &Path) -> Result<JpegForm, PictureProblem> {
+    let mut file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
+    jpeg_form(&mut file).map_err(|_| PictureProblem::NotOne)
+}
+
+/// A JPEG that the usual decoder shows wrongly, or not at all; by one that is slower.
+fn unusual_jpeg(path: &Path, limits: PictureLimits, form: JpegForm) -> Result<DynamicImage, PictureProblem> {
+    let (width, height) = (u32::from(form.width), u32::from(form.height));
+    let pixels_max = limits.pixels_max.min(limits.memory_bytes() / (RGB_BYTES + form.bytes_beside));
+    if u64::from(width) * u64::from(height) > pixels_max {
+        return Err(PictureProblem::TooManyPixels(pixels_max));
+    }
+    let file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
+    let mut decoder = jpeg_decoder::Decoder::new(file);
+    decoder.set_max_decoding_buffer_size(usize::try_from(pixels_max * RGB_BYTES).unwrap_or(usize::MAX));
+    let pixels = decoder.decode().map_err(|_| PictureProblem::NotOne)?;
+    let large = match decoder.info().map(|info| info.pixel_format) {
+        Some(PixelFormat::RGB24) => RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
+        Some(PixelFormat::L8) => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+        _ => None,
+    };
+    large.ok_or(PictureProblem::NotOne)
 }
 
 impl PictureLimits {
@@ -237,17 +272,13 @@ impl PictureLimits {
 }
 
 /// What a pixel takes as long as its picture is decoded.
-fn pixel_bytes(kind: &str, path: &Path, decoder: &impl ImageDecoder) -> Result<u64, PictureProblem> {
+fn pixel_bytes(kind: &str, form: Option<JpegForm>, decoder: &impl ImageDecoder) -> u64 {
     let decoded = u64::from(decoder.color_type().bytes_per_pixel());
     match kind {
-        "image/png" => Ok(decoded),
-        "image/jpeg" => {
-            let mut file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
-            let beside = metadata::coefficient_bytes(&mut file).map_err(|_| PictureProblem::NotOne)?;
-            Ok(decoded + beside)
-        }
+        "image/png" => decoded,
+        "image/jpeg" => decoded + form.map_or(0, |form| form.bytes_beside),
         // One more picture, of which that one is made.
-        _ => Ok(2 * decoded.max(4)),
+        _ => 2 * decoded.max(4),
     }
 }
 
@@ -296,6 +327,8 @@ impl Write for Hashing {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+
     use super::{super::threads, *};
 
     #[tokio::test]
@@ -326,5 +359,46 @@ mod tests {
         let Err(PictureProblem::Disk(error)) = refused else { panic!("{refused:?}") };
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(full.upload(file_id).exists() && !full.clean(file_id).exists());
+    }
+
+    /// Four squares of 16 pixels: red and green above blue and yellow.
+    const SQUARES: [[u8; 3]; 4] = [[200, 40, 40], [40, 180, 60], [40, 60, 200], [220, 210, 60]];
+    const PROGRESSIVE_WITH_RESTARTS: &str = "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDcpLDAxNDQ0Hyc5PTgyPC4zNDL/\
+     2wBDAQkJCQwLDBgNDRgyIRwhMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjL/wgARCAAgACADASIAAhEBAxEB/8QA\
+     FwABAQEBAAAAAAAAAAAAAAAAAAUCBv/EABcBAAMBAAAAAAAAAAAAAAAAAAQFBgP/3QAEAAH/2gAMAwEAAhADEAAAAZYDo//QyF6T/9GEKAX/0uiE7v8A/8QA\
+     FBABAAAAAAAAAAAAAAAAAAAAAP/aAAgBAQABBQJ//9B//9F//9J//9N//9R//9V//9Z//9d//9B//9F//9J//9N//9R//9V//9Z//8QAFBEBAAAAAAAAAAAA\
+     AAAAAAAAAP/aAAgBAwEBPwF//9B//9F//9J//8QAFBEBAAAAAAAAAAAAAAAAAAAAAP/aAAgBAgEBPwF//9B//9F//9J//8QAFBABAAAAAAAAAAAAAAAAAAAA\
+     AP/aAAgBAQAGPwJ//9B//9F//9J//9N//9R//9V//9Z//9d//9B//9F//9J//9N//9R//9V//9Z//8QAFBABAAAAAAAAAAAAAAAAAAAAAP/aAAgBAQABPyF/\
+     /9B//9F//9J//9N//9R//9V//9Z//9d//9B//9F//9J//9N//9R//9V//9Z//9oADAMBAAIAAwAAABAH/9AH/9EP/9IH/8QAFBEBAAAAAAAAAAAAAAAAAAAA\
+     AP/aAAgBAwEBPxB//9B//9F//9J//8QAFBEBAAAAAAAAAAAAAAAAAAAAAP/aAAgBAgEBPxB//9B//9F//9J//8QAFBABAAAAAAAAAAAAAAAAAAAAAP/aAAgB\
+     AQABPxB//9B//9F//9J//9N//9R//9V//9Z//9d//9B//9F//9J//9N//9R//9V//9Z//9k=";
+    const EACH_IN_A_SCAN: &str = "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDcpLDAxNDQ0Hyc5PTgyPC4zNDL/\
+     2wBDAQkJCQwLDBgNDRgyIRwhMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjL/wAARCAAgACADASIAAhEBAxEB/8QA\
+     FgABAQEAAAAAAAAAAAAAAAAAAAYH/8QAFBABAAAAAAAAAAAAAAAAAAAAAP/aAAgBAQAAPwCXFIJsUgiRvwwEb8P/xAAXAQADAQAAAAAAAAAAAAAAAAAEBQcI\
+     /8QAFBEBAAAAAAAAAAAAAAAAAAAAAP/aAAgBAhEAPwBOHWFnp//EABUBAQEAAAAAAAAAAAAAAAAAAAYH/8QAFBEBAAAAAAAAAAAAAAAAAAAAAP/aAAgBAxEA\
+     PwCjoGRET//Z";
+    const MORE_SAMPLES_OF_COLOURS: &str = "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDcpLDAxNDQ0Hyc5PTgyPC4zNDL/\
+     2wBDAQkJCQwLDBgNDRgyIRwhMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjL/wAARCAAgACADAREAAiEBAyEB/8QA\
+     FQABAQAAAAAAAAAAAAAAAAAABgf/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/8QAGQEBAAMBAQAAAAAAAAAAAAAAAAQGBwgF/8QAFBEBAAAAAAAAAAAAAAAAAAAA\
+     AP/aAAwDAQACEQMRAD8ALvHGjhIjjAwbSBvgSI4wMCWwixC/OehYhAXQorovznoWIf/Z";
+
+    #[test]
+    fn jpegs_of_unusual_forms_are_shown_as_they_are() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join("a.jpg");
+        let limits = PictureLimits { bytes_max: 1_000_000, pixels_max: 32 * 32 * 3, thumbnail_pixels: 32 };
+        for jpeg in [PROGRESSIVE_WITH_RESTARTS, EACH_IN_A_SCAN, MORE_SAMPLES_OF_COLOURS] {
+            std::fs::write(&path, BASE64_STANDARD.decode(jpeg).unwrap()).unwrap();
+            let (small, width, height) = decode("image/jpeg", limits, &path, 1).unwrap();
+            assert_eq!((width, height), (32, 32));
+            let small = small.to_rgb8();
+            for ((x, y), square) in [(8, 8), (24, 8), (8, 24), (24, 24)].into_iter().zip(SQUARES) {
+                let shown = small.get_pixel(x, y).0;
+                assert!(shown.iter().zip(square).all(|(shown, was)| shown.abs_diff(was) < 12), "{shown:?} {square:?}");
+            }
+            let few = PictureLimits { pixels_max: 32 * 32 - 1, ..limits };
+            let refused = decode("image/jpeg", few, &path, 1);
+            assert!(matches!(refused, Err(PictureProblem::TooManyPixels(_))), "{refused:?}");
+        }
     }
 }

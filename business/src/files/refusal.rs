@@ -129,6 +129,12 @@ impl FileRefusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ResultCode::BadRequest, message)
     }
 
+    /// A body that is packed.
+    pub fn unsupported_coding() -> Self {
+        let message = "content-encoding: a file comes as it is, and is kept so";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ResultCode::BadRequest, message)
+    }
+
     /// Another version of tus, or none.
     pub fn unsupported_version(version: &str) -> Self {
         let message = format!("tus-resumable: must be {version}");

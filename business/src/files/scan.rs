@@ -1,20 +1,22 @@
 //! Asks a webhook of the operator's (a virus scanner, a person) whether what was uploaded may be read.
 //!
-//! One task of Tokio, woken by each upload, and now and then for what could not be asked. As soon as a call is over the next one begins, about
-//! the content whose turn it is ([`check_turns`](super::check_turns)). Always holds: a content that nobody has said anything about cannot be
+//! One task of Tokio, woken by each upload, and now and then for what could not be asked; each call is a task of its own, so that one that
+//! waits for the database or has it goes on while the next is looked for. As soon as a call is over the next one begins, about the content
+//! whose turn it is ([`check_turns`](super::check_turns)). Always holds: a content that nobody has said anything about cannot be
 //! read; it is asked about again until somebody does, by the same id, after longer and longer waits.
 //!
 //! Several nodes on one database share what waits: who asks reserves the content until her call must be over. A node that ends meanwhile
 //! leaves it to the others after that. Each node has places and turns of its own.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::FutureExt as _;
 use gim_config::webhook::{Secret, Webhook, WebhookError};
 use serde::Serialize;
 use tokio::{
     sync::Notify,
+    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 
@@ -103,20 +105,28 @@ struct Ended {
 
 /// Asks until it is aborted.
 pub(super) async fn run(files: Files, address: SocketAddr) {
-    let Some(scanner) = &files.scanner else { return };
-    let base_url = match files.settings.public_url.as_str() {
-        "" => format!("http://{address}"),
-        url => url.to_owned(),
+    let Some(scanner) = files.scanner.clone() else { return };
+    let base_url: Arc<str> = match files.settings.public_url.as_str() {
+        "" => format!("http://{address}").into(),
+        url => url.into(),
     };
     let mut turns = CheckTurns::new(files.settings.check_calls_at_once);
-    let (mut calls, mut rests_until) = (FuturesUnordered::new(), Instant::now());
+    let (mut calls, mut rests_until) = (JoinSet::new(), Instant::now());
     let [mut looks, mut counts] = [LOOK_INTERVAL, COUNT_INTERVAL].map(interval);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while Instant::now() >= rests_until {
             match next(&files, &mut turns).await {
-                Ok(Some((kind, content))) => calls.push(ask_about(&files, scanner, &base_url, kind, content)),
+                Ok(Some((kind, content))) => {
+                    let user_id = content.user_id;
+                    let asked = ask_about(files.clone(), scanner.clone(), base_url.clone(), content);
+                    calls.spawn(async move {
+                        // One that fails gives its place back all the same.
+                        let outcome = AssertUnwindSafe(asked).catch_unwind().await.unwrap_or(Outcome::InVain);
+                        Ended { kind, user_id, outcome }
+                    });
+                }
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "files could not be checked; it is tried again");
@@ -125,7 +135,7 @@ pub(super) async fn run(files: Files, address: SocketAddr) {
             }
         }
         tokio::select! {
-            Some(Ended { kind, user_id, outcome }) = calls.next() => {
+            Some(Ok(Ended { kind, user_id, outcome })) = calls.join_next() => {
                 turns.give_back(kind, user_id);
                 match outcome {
                     Outcome::Answered => {}
@@ -192,11 +202,11 @@ async fn tell_what_waits(files: &Files) {
     }
 }
 
-async fn ask_about(files: &Files, scanner: &Scanner, base_url: &str, kind: Kind, asked: UncheckedContent) -> Ended {
-    let (user_id, hash) = (asked.user_id, asked.content.hash);
-    let answer = call(files, scanner, base_url, &asked.content).await;
+async fn ask_about(files: Files, scanner: Arc<Scanner>, base_url: Arc<str>, asked: UncheckedContent) -> Outcome {
+    let hash = asked.content.hash;
+    let answer = call(&files, &scanner, &base_url, &asked.content).await;
     let (outcome, noted) = match answer {
-        Ok(state) => (Outcome::Answered, judge(files, &asked.content, state).await),
+        Ok(state) => (Outcome::Answered, judge(&files, &asked.content, state).await),
         Err(error) => {
             count("failed");
             tracing::warn!(%error, sha256 = %hash, "a file could not be checked; it is tried again");
@@ -211,7 +221,7 @@ async fn ask_about(files: &Files, scanner: &Scanner, base_url: &str, kind: Kind,
     if let Err(error) = noted {
         tracing::warn!(%error, sha256 = %hash, "what came of checking a file could not be noted; it is checked again");
     }
-    Ended { kind, user_id, outcome }
+    outcome
 }
 
 /// Asks about a content, for whether it may be read.

@@ -108,12 +108,15 @@ pub async fn upload(
     }
 }
 
-/// A file is uploaded as a whole, and is a new one (RFC 9110, 14.5 and 13.1.1).
+/// A file is uploaded as a whole and as it is, and is a new one (RFC 9110, 14.5, 8.4 and 13.1.1).
 fn check_conditions(headers: &HeaderMap) -> Result<(), FileRefusal> {
     if headers.contains_key(header::CONTENT_RANGE) {
         return Err(FileRefusal::bad_request(
             "content-range: a file comes as a whole here; one that comes in parts begins at /uploads",
         ));
+    }
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(FileRefusal::unsupported_coding());
     }
     if headers.contains_key(header::IF_MATCH) { Err(FileRefusal::no_match()) } else { Ok(()) }
 }

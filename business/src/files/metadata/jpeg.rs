@@ -5,12 +5,12 @@
 //! behind the pixels of a scan (or between two of its restarts), where only who decodes it knows that nothing more is due.
 
 use std::{
-    io::{self, BufRead, ErrorKind, Read, Write},
+    io::{self, BufRead, Read, Write},
     mem,
 };
 
 use super::{
-    array, byte, copy_exactly,
+    array, byte,
     exif::{EXIF, UPRIGHT, orientation, tiff_of},
     icc::{PROFILE_BYTES_MAX, colours_of},
     no_picture,
@@ -77,7 +77,7 @@ pub fn strip(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<u8> {
                 return Ok(copied.orientation.unwrap_or(UPRIGHT));
             }
             // They mean nothing out of a scan.
-            0x01 | 0xd0..=0xd7 => next_marker(from)?,
+            0x00 | 0x01 | 0xd0..=0xd7 => next_marker(from)?,
             SOS => {
                 let scan = read_segment(from)?;
                 if copied.has_scan(&scan) {
@@ -140,11 +140,9 @@ impl Copied {
     }
 }
 
-/// The kind of the next segment; fill bytes may stand before it.
+/// The kind of the next segment; fill bytes may stand before it, and what some programs leave there.
 fn next_marker(from: &mut impl Read) -> io::Result<u8> {
-    if byte(from)? != 0xff {
-        return Err(no_picture());
-    }
+    while byte(from)? != 0xff {}
     marker_after_fill(from)
 }
 
@@ -231,12 +229,12 @@ impl ProfileParts {
     }
 }
 
-/// Copies the pixels of a scan; returns the marker behind them.
+/// Copies the pixels of a scan; returns the marker behind them, which is the end where nothing is: many end without saying so.
 fn copy_scan(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<u8> {
     loop {
         let chunk = from.fill_buf()?;
         if chunk.is_empty() {
-            return Err(ErrorKind::UnexpectedEof.into());
+            return Ok(EOI);
         }
         let plain = chunk.iter().position(|byte| *byte == 0xff).unwrap_or(chunk.len());
         to.write_all(&chunk[..plain])?;
@@ -251,34 +249,63 @@ fn copy_scan(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<u8> {
     }
 }
 
-/// Bytes that a decoder keeps beside each pixel of a JPEG until all of it has come: coefficients of two bytes of a progressive one; 0 of any
-/// other.
-pub fn coefficient_bytes(from: &mut impl BufRead) -> io::Result<u64> {
+/// How a JPEG is to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JpegForm {
+    pub width: u16,
+    pub height: u16,
+    /// Bytes that a decoder keeps beside each pixel until all of it has come.
+    pub bytes_beside: u64,
+    /// A form that not every decoder knows: components in scans of their own without being progressive, restarts in one that is, or colours
+    /// that have other samples than one for one, two or four of brightness.
+    pub is_unusual: bool,
+}
+
+/// Reads the form of a JPEG, up to its first scan.
+pub fn form(from: &mut impl BufRead) -> io::Result<JpegForm> {
     let _begin: [u8; 2] = array(from)?;
+    let (mut frame, mut has_restarts) = (None, false);
     loop {
         let marker = next_marker(from)?;
-        let length = u16::from_be_bytes(array(from)?).checked_sub(2).ok_or_else(no_picture)?;
+        let segment = read_segment(from)?;
         match marker {
-            PROGRESSIVE => {
-                let mut frame = vec![0; usize::from(length)];
-                from.read_exact(&mut frame)?;
-                return coefficients_of_frame(&frame).ok_or_else(no_picture);
+            RESTARTS => has_restarts = segment.iter().take(2).any(|byte| *byte > 0),
+            SOS => {
+                let (marker, frame): (u8, Vec<u8>) = frame.ok_or_else(no_picture)?;
+                let in_scan = segment.first().copied().unwrap_or_default();
+                return form_of(marker, &frame, in_scan, has_restarts).ok_or_else(no_picture);
             }
-            SOS => return Ok(0),
-            _ => copy_exactly(from, &mut io::sink(), u64::from(length))?,
+            HUFFMAN | RESERVED | ARITHMETIC => {}
+            FRAME..=FRAME_LAST => frame = Some((marker, segment)),
+            _ => {}
         }
     }
 }
 
-/// Each component has as many samples as its factors say, of the largest ones.
-fn coefficients_of_frame(frame: &[u8]) -> Option<u64> {
-    let factors = frame.get(6..)?.chunks_exact(3).map(|component| (component[1] >> 4, component[1] & 0x0f));
+fn form_of(marker: u8, frame: &[u8], in_first_scan: u8, has_restarts: bool) -> Option<JpegForm> {
+    let number = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
+    let factors: Vec<u8> = frame.get(6..)?.chunks_exact(3).map(|component| component[1]).collect();
+    let is_progressive = marker == PROGRESSIVE;
+    let (first, others) = factors.split_first()?;
+    let is_usual_sampling =
+        others.is_empty() || matches!(first, 0x11 | 0x12 | 0x21 | 0x22) && others.iter().all(|other| *other == 0x11);
+    let has_own_scans = !is_progressive && usize::from(in_first_scan) < factors.len();
+    let is_unusual = !is_usual_sampling || has_own_scans || is_progressive && has_restarts;
+    // Coefficients of two bytes of what comes in several scans; the other decoder also keeps the samples.
+    let bytes_of_sample = if is_unusual { 3 } else { 2 * u64::from(is_progressive) };
+    let bytes_beside = bytes_of_samples(&factors, bytes_of_sample)?;
+    Some(JpegForm { height: number(1)?, width: number(3)?, bytes_beside, is_unusual })
+}
+
+/// What all samples take for each pixel: each component has as many as its factors say, of the largest ones.
+fn bytes_of_samples(factors: &[u8], bytes: u64) -> Option<u64> {
     let (mut samples, mut across, mut down) = (0, 0, 0);
-    for (horizontal, vertical) in factors {
-        samples += u64::from(horizontal) * u64::from(vertical);
-        (across, down) = (across.max(u64::from(horizontal)), down.max(u64::from(vertical)));
+    for factor in factors {
+        let (horizontal, vertical) = (u64::from(factor >> 4), u64::from(factor & 0x0f));
+        samples += horizontal * vertical;
+        (across, down) = (across.max(horizontal), down.max(vertical));
     }
-    (across * down > 0).then(|| (2 * samples).div_ceil(across * down))
+    (across * down > 0).then(|| (bytes * samples).div_ceil(across * down))
 }
 
 #[cfg(test)]
@@ -402,16 +429,34 @@ mod tests {
     }
 
     #[test]
-    fn a_progressive_jpeg_is_known_by_what_its_decoder_keeps() {
-        let bytes_of = |marker, components: &[u8]| {
-            let frame = segment(marker, &[&[8, 0, 9, 0, 9, 3], components].concat());
-            let bytes = [&[0xff, SOI], &segment(COMMENT, b"a")[..], &frame, &segment(SOS, b"1")].concat();
-            coefficient_bytes(&mut io::Cursor::new(bytes))
+    fn a_jpeg_is_known_by_what_its_decoder_keeps_and_has_to_know() {
+        let form_of = |marker, restarts: u8, components: &[u8], in_scan: u8| {
+            let frame = segment(marker, &[&[8, 0, 9, 0, 7, components.len() as u8 / 3], components].concat());
+            let beside = [segment(COMMENT, b"a"), segment(RESTARTS, &[0, restarts]), segment(HUFFMAN, b"")].concat();
+            let bytes = [&[0xff, SOI], &beside[..], &frame, &segment(SOS, &[in_scan])].concat();
+            form(&mut io::Cursor::new(bytes)).map(|form| (form.width, form.height, form.bytes_beside, form.is_unusual))
         };
         let (whole, halved) = ([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0], [1, 0x22, 0, 2, 0x11, 0, 3, 0x11, 0]);
-        assert_eq!(bytes_of(PROGRESSIVE, &whole).unwrap(), 6);
-        assert_eq!(bytes_of(PROGRESSIVE, &halved).unwrap(), 3);
-        assert_eq!(bytes_of(0xc0, &whole).unwrap(), 0);
-        bytes_of(PROGRESSIVE, &[1, 0, 0]).unwrap_err();
+        assert_eq!(form_of(PROGRESSIVE, 0, &whole, 3).unwrap(), (7, 9, 6, false));
+        assert_eq!(form_of(PROGRESSIVE, 0, &halved, 1).unwrap(), (7, 9, 3, false));
+        assert_eq!(form_of(PROGRESSIVE, 1, &halved, 3).unwrap(), (7, 9, 5, true), "with restarts");
+        assert_eq!(form_of(FRAME, 1, &whole, 3).unwrap(), (7, 9, 0, false));
+        assert_eq!(form_of(FRAME, 0, &halved, 1).unwrap(), (7, 9, 5, true), "each in a scan");
+        assert_eq!(form_of(FRAME, 0, &[1, 0x22, 0], 1).unwrap(), (7, 9, 0, false), "there is no other");
+        for odd in [0x41, 0x14, 0x42, 0x31] {
+            assert!(form_of(FRAME, 0, &[1, odd, 0, 2, 0x11, 0, 3, 0x11, 0], 3).unwrap().3, "{odd:x}");
+        }
+        assert!(form_of(FRAME, 0, &[1, 0x11, 0, 2, 0x21, 0, 3, 0x21, 0], 3).unwrap().3);
+        form_of(PROGRESSIVE, 0, &[1, 0, 0], 1).unwrap_err();
+        form(&mut io::Cursor::new([&[0xff, SOI], &segment(SOS, b"1")[..]].concat())).unwrap_err();
+    }
+
+    #[test]
+    fn a_jpeg_without_its_end_or_with_bytes_between_segments_is_one() {
+        let frame = segment(FRAME, &[8, 0, 1, 0, 1, 1, 1, 0x11, 0]);
+        let scan = segment(SOS, &[1, 1, 0, 0, 63, 0]);
+        let clean = [&[0xff, SOI], &frame[..], &scan, b"pixels", &[0xff, EOI]].concat();
+        let sloppy = [&[0xff, SOI], &frame[..], b"\0\0", &segment(COMMENT, b"GPS"), b"\0", &scan, b"pixels"].concat();
+        assert_eq!(stripped("image/jpeg", &sloppy).unwrap(), clean);
     }
 }

@@ -32,6 +32,7 @@ async fn a_part_of_a_file_and_a_condition_are_not_taken_for_a_whole_one() {
     let phone = server.sign_in("1").await;
     let put = |name, value| Ask::new("PUT", "/files?name=a").by(&phone).header(name, value).body("hello").send(address);
     assert!(put("content-range", "bytes 0-4/10").refusal(400).contains("begins at /uploads"));
+    assert!(put("content-encoding", "gzip").refusal(415).starts_with("content-encoding: "));
     assert!(put("if-match", "\"a\"").refusal(412).starts_with("if-match: "));
     let twice = Ask::new("POST", "/files?name=a&name=b").by(&phone).body("hello").send(address);
     assert_eq!(twice.refusal(400), "name: must be there once at most, as UTF-8 with percent-encoding");

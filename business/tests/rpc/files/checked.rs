@@ -92,6 +92,32 @@ async fn a_file_is_read_after_somebody_has_looked_at_it() {
     assert_eq!(read(address, url).body, b"hello");
 }
 
+/// A scanner that answers at once keeps all calls busy with the database, of which SQLite has one writer.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_files_are_asked_about_once_each_and_hold_nobody_up() {
+    let (server, address, _scanner, mut calls) = start_checked(204).await;
+    let mut uploads = Vec::new();
+    for user in 1..=4_u32 {
+        let phone = server.sign_in(&user.to_string()).await;
+        uploads.push(tokio::task::spawn_blocking(move || {
+            let bytes = |number: u32| format!("{user} {number}").into_bytes();
+            let all: Vec<Value> = (0..40).map(|number| uploaded(address, &phone, "a", &bytes(number))).collect();
+            (phone, all)
+        }));
+    }
+    for upload in uploads {
+        let (phone, all) = soon(upload).await.unwrap();
+        for about in &all {
+            assert_eq!(settled(address, &phone, about).await, "good");
+        }
+    }
+    let mut asked = 0;
+    while calls.try_recv().is_ok() {
+        asked += 1;
+    }
+    assert_eq!(asked, 160, "none again, as what came of each was noted");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_refused_is_gone_and_so_are_its_likes() {
     let (server, address, _scanner, _calls) = start_checked(403).await;
