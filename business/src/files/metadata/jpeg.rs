@@ -276,6 +276,8 @@ pub fn form(from: &mut impl BufRead) -> io::Result<JpegForm> {
                 return form_of(marker, &frame, in_scan, has_restarts).ok_or_else(no_picture);
             }
             HUFFMAN | RESERVED | ARITHMETIC => {}
+            // Which of two a decoder goes by, and needs memory for, nobody knows.
+            FRAME..=FRAME_LAST if frame.is_some() => return Err(no_picture()),
             FRAME..=FRAME_LAST => frame = Some((marker, segment)),
             _ => {}
         }
@@ -448,6 +450,9 @@ mod tests {
         }
         assert!(form_of(FRAME, 0, &[1, 0x11, 0, 2, 0x21, 0, 3, 0x21, 0], 3).unwrap().3);
         form_of(PROGRESSIVE, 0, &[1, 0, 0], 1).unwrap_err();
+        let frames = [PROGRESSIVE, FRAME].map(|marker| segment(marker, &[8, 0, 9, 0, 7, 1, 1, 0x11, 0])).concat();
+        let of_two_frames = [&[0xff, SOI], &frames[..], &segment(SOS, &[1])].concat();
+        form(&mut io::Cursor::new(of_two_frames)).unwrap_err();
         form(&mut io::Cursor::new([&[0xff, SOI], &segment(SOS, b"1")[..]].concat())).unwrap_err();
     }
 
