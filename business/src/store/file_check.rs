@@ -87,12 +87,9 @@ mod tests {
     use sqlx::AssertSqlSafe;
 
     use super::*;
-    use crate::{
-        domain::file::FileId,
-        store::{
-            Upload, UploadEnd, UploadQuota,
-            testing::{on_mysql, temporary, user},
-        },
+    use crate::store::{
+        UploadEnd,
+        testing::{begun, on_mysql, temporary, unchecked, user},
     };
 
     on_both! {
@@ -102,23 +99,10 @@ mod tests {
         a_content_is_judged_once,
     }
 
-    const QUOTA: UploadQuota = UploadQuota { uploads_max: 10, files_max: 100, bytes_max: 1_000, since_ms: 0 };
-
     /// A file of a user with bytes of this hash.
     async fn bring(store: &Store, user_id: u64, byte: u8, now_ms: i64) -> Content {
-        let file_id = FileId::random();
-        let upload = Upload { file_id, user_id, name: "a".into(), size_bytes: 9, expires_at_ms: 500 };
-        store.begin_upload(&upload, None, QUOTA, now_ms).await.unwrap().unwrap();
-        let content = Content {
-            hash: FileHash([byte; 32]),
-            content_id: file_id,
-            size_bytes: 9,
-            kind: "text/plain".into(),
-            state: ContentState::Unchecked,
-            width: 0,
-            height: 0,
-            thumbnail_bytes: 0,
-        };
+        let file_id = begun(store, user_id, now_ms).await;
+        let content = unchecked(file_id, byte);
         let end = UploadEnd { file_id, uploaded_bytes: 9, content, is_known: false, is_kept_anew: false, now_ms };
         store.finish_upload(end).await.unwrap().unwrap()
     }

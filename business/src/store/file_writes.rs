@@ -228,7 +228,10 @@ async fn insert_content(connection: &mut AnyConnection, dialect: Dialect, end: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{ContentState, FoundFile, testing::user};
+    use crate::store::{
+        ContentState, FoundFile,
+        testing::{begun, unchecked, user},
+    };
 
     on_both! {
         a_content_goes_with_the_last_file_that_has_it,
@@ -237,30 +240,8 @@ mod tests {
         what_was_taken_back_counts_on_in_its_day,
     }
 
-    const QUOTA: UploadQuota = UploadQuota { uploads_max: 10, files_max: 100, bytes_max: 1_000, since_ms: 0 };
-
-    async fn begun(store: &Store, user_id: u64) -> FileId {
-        let file_id = FileId::random();
-        let upload = Upload { file_id, user_id, name: "a".into(), size_bytes: 9, expires_at_ms: 500 };
-        store.begin_upload(&upload, None, QUOTA, 100).await.unwrap().unwrap();
-        file_id
-    }
-
-    fn content(content_id: FileId) -> Content {
-        Content {
-            hash: FileHash([7; 32]),
-            content_id,
-            size_bytes: 9,
-            kind: "text/plain".into(),
-            state: ContentState::Unchecked,
-            width: 0,
-            height: 0,
-            thumbnail_bytes: 0,
-        }
-    }
-
     async fn ended(store: &Store, file_id: FileId, known: Option<FileId>) -> Result<Content, NotEnded> {
-        let content = content(known.unwrap_or(file_id));
+        let content = unchecked(known.unwrap_or(file_id), 7);
         let is_known = known.is_some();
         let end = UploadEnd { file_id, uploaded_bytes: 9, content, is_known, is_kept_anew: false, now_ms: 200 };
         store.finish_upload(end).await.unwrap()
@@ -268,7 +249,7 @@ mod tests {
 
     async fn a_content_goes_with_the_last_file_that_has_it(store: Store) {
         let user_id = user(&store, "1").await;
-        let [first, second] = [begun(&store, user_id).await, begun(&store, user_id).await];
+        let [first, second] = [begun(&store, user_id, 100).await, begun(&store, user_id, 100).await];
         let content = ended(&store, first, None).await.unwrap();
         assert_eq!(ended(&store, second, Some(first)).await.unwrap(), content);
         assert!(!store.take_back_file(first, content.hash).await.unwrap());
@@ -283,7 +264,7 @@ mod tests {
 
     async fn a_content_that_was_taken_back_is_not_known_to_an_upload_that_ends(store: Store) {
         let user_id = user(&store, "1").await;
-        let [first, second] = [begun(&store, user_id).await, begun(&store, user_id).await];
+        let [first, second] = [begun(&store, user_id, 100).await, begun(&store, user_id, 100).await];
         let content = ended(&store, first, None).await.unwrap();
         assert!(store.take_back_file(first, content.hash).await.unwrap());
         assert_eq!(ended(&store, second, Some(first)).await, Err(NotEnded::NoContent));
@@ -292,7 +273,7 @@ mod tests {
     }
 
     async fn a_content_that_was_refused_stays_when_its_file_is_taken_back(store: Store) {
-        let file_id = begun(&store, user(&store, "1").await).await;
+        let file_id = begun(&store, user(&store, "1").await, 100).await;
         let content = ended(&store, file_id, None).await.unwrap();
         store.judge_content(content.hash, ContentState::Refused).await.unwrap();
         assert!(!store.take_back_file(file_id, content.hash).await.unwrap());
@@ -302,7 +283,7 @@ mod tests {
 
     async fn what_was_taken_back_counts_on_in_its_day(store: Store) {
         let user_id = user(&store, "1").await;
-        let file_id = begun(&store, user_id).await;
+        let file_id = begun(&store, user_id, 100).await;
         let content = ended(&store, file_id, None).await.unwrap();
         assert!(store.take_back_file(file_id, content.hash).await.unwrap());
         assert_eq!(store.bytes_since(user_id, 99).await.unwrap(), 9);

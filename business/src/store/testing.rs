@@ -4,7 +4,10 @@ use gim_config::sql::DatabaseSettings;
 
 use super::*;
 use crate::{
-    domain::token::{NewToken, StoredToken},
+    domain::{
+        file::{FileHash, FileId},
+        token::{NewToken, StoredToken},
+    },
     store::user::SignedIn,
 };
 
@@ -43,6 +46,29 @@ pub async fn on_mysql() -> Store {
 /// Signs a new user in on device 1.
 pub async fn user(store: &Store, phone_number: &str) -> u64 {
     store.admit(phone_number, 1, &NewToken::make(0, 1_000).stored).await.unwrap().user_id
+}
+
+/// Begins an upload of nine bytes.
+pub async fn begun(store: &Store, user_id: u64, now_ms: i64) -> FileId {
+    let file_id = FileId::random();
+    let upload = Upload { file_id, user_id, name: "a".into(), size_bytes: 9, expires_at_ms: 500 };
+    let quota = UploadQuota { uploads_max: 10, files_max: 100, bytes_max: 1_000, since_ms: 0 };
+    store.begin_upload(&upload, None, quota, now_ms).await.unwrap().unwrap();
+    file_id
+}
+
+/// A content of nine bytes that nobody has looked at, with this hash.
+pub fn unchecked(content_id: FileId, byte: u8) -> Content {
+    Content {
+        hash: FileHash([byte; 32]),
+        content_id,
+        size_bytes: 9,
+        kind: "text/plain".into(),
+        state: ContentState::Unchecked,
+        width: 0,
+        height: 0,
+        thumbnail_bytes: 0,
+    }
 }
 
 impl Store {
