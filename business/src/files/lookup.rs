@@ -1,7 +1,7 @@
 //! What downloads ask the database for: which file stands behind an id. Whoever has a URL may ask, and as often as she likes.
 //!
-//! Any task. Always holds: what is remembered never changes any more, but for what was lost and is kept anew, or is taken back; so many reads of downloads are under way at once, by turns between
-//! files, and the other readers of the database are for everybody else.
+//! Any task. Always holds: what is remembered never changes any more, but for what was lost and is kept anew, or is taken back; so many reads
+//! of downloads are under way at once, by turns between files, and the other readers of the database are for everybody else.
 
 use std::{
     collections::HashMap,
