@@ -1,8 +1,7 @@
 //! What a sign-in has to know from the database. Sign-ins come in thousands when a conn node restarts, so those that come
 //! together share their reads.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use gim_config::{
     gather::Gatherer,
     sql::{Database, Pool},
