@@ -1,9 +1,8 @@
 //! The frame of every `main`: load, start, wait for a signal, drain; any failure is one sentence and exit code 1.
 
-use std::{fmt::Display, future::Future, io, num::NonZero, process::ExitCode, thread, time::Duration};
+use std::{fmt::Display, future::Future, process::ExitCode, time::Duration};
 
 use metrics::gauge;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     admin::{self, Admin},
@@ -75,7 +74,7 @@ where
         return check_ready::<S>(arguments);
     }
     files::keep_private();
-    let runtime = match build_runtime::<S>() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(S::SERVICE, error),
     };
@@ -97,12 +96,6 @@ where
     // The reason of the end is the last line: what was logged before it stands before it.
     drop(writes_at_the_end);
     ended.unwrap_or_else(|problem| refuse(S::SERVICE, problem))
-}
-
-fn build_runtime<S: Settings>() -> io::Result<Runtime> {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let workers = (processors / S::PROCESSORS_PER_WORKER).max(1);
-    Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
 /// So that it can be seen which node runs what.
@@ -138,7 +131,7 @@ where
     Fut: Future<Output = Result<String, E>>,
 {
     files::keep_private();
-    let runtime = match build_runtime::<S>() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(S::SERVICE, error),
     };

@@ -29,9 +29,6 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
     /// The name in log lines and environment variables: `conn` reads `GIM_CONN_*`.
     const SERVICE: &'static str;
 
-    /// Of so many processors, one is for a thread of Tokio.
-    const PROCESSORS_PER_WORKER: usize = 1;
-
     /// Keys of former versions: whoever still uses one is told its new name.
     const RENAMED: &'static [RenamedKey] = &[];
 

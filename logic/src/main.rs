@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use gim_config::{ServiceArguments, arguments::version};
 use gim_logic::store::seqs::SEQ_MAX;
-use mimalloc::MiMalloc;
 
 /// Said by whoever builds a package; the compiler asks again when it changes.
 const COMMIT: Option<&str> = option_env!("GIM_COMMIT");
@@ -30,10 +29,6 @@ enum Command {
         by: u64,
     },
 }
-
-/// What a send allocates goes from one thread to another before it is freed. With the allocator of glibc a send costs logic a tenth more.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::parse();

@@ -1,5 +1,5 @@
 //! What SQLite wrote into its log goes into the database itself here, on a connection and a thread of its own, so that no commit waits for
-//! it: one that has to move 128 MiB takes several times as long as others.
+//! it: one that has to move 32 MiB takes several times as long as others.
 //!
 //! One Tokio task per database, while that is open. A log that is moved while commits go on is never moved to its end, so it begins again
 //! at its front only where the writer makes room: that is asked for when it is long, between two transactions, and only once nearly all was
@@ -18,12 +18,11 @@ use tokio::{task::JoinHandle, time::sleep};
 use super::{DatabaseSettings, pool::Pool, session::Access, storage::Storage};
 use crate::{metrics as names, outage::Outage};
 
-/// Pages (of 4 KiB) that are moved at once. Of fewer, those that many commits write would be written again and again, and a commit waits
-/// for the disk behind each move: with a quarter of this, that was one commit in seventy.
-const MOVED_PAGES_MIN: i64 = 32_768;
+/// Pages (of 4 KiB) that are moved at once. Of fewer, those that many commits write would be written again and again.
+const MOVED_PAGES_MIN: i64 = 8_192;
 
-/// From so many pages on the log is asked to begin again, as it takes so much of the disk, and is read as a whole after a kill.
-const LOG_PAGES_MAX: i64 = 65_536;
+/// From so many pages on the log is asked to begin again: readers look longer into a long one.
+const LOG_PAGES_MAX: i64 = 16_384;
 
 /// The writer moves no more than so many pages, which are there before it is done with the rest.
 const REST_PAGES_MAX: i64 = 1_024;
@@ -238,7 +237,7 @@ mod tests {
         reader.execute("SELECT COUNT(*) FROM text").await.unwrap();
         let mut stranger = stranger(folder.path()).await;
         let grown = async {
-            while log_of(&mut stranger).await.pages < LOG_PAGES_MAX + MOVED_PAGES_MIN {
+            while log_of(&mut stranger).await.pages < 2 * LOG_PAGES_MAX {
                 write(&database).await;
             }
         };

@@ -43,7 +43,7 @@ const MYSQL_TRANSACTIONS: [&str; 2] =
 
 /// Pages in the log of SQLite (of 4 KiB) after which the commit that made it so long writes them to the database itself, where nobody
 /// else did ([`super::checkpoint`]).
-pub(super) const CHECKPOINT_AT_LATEST_PAGES: u32 = 131_072;
+pub(super) const CHECKPOINT_AT_LATEST_PAGES: u32 = 65_536;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +223,7 @@ mod tests {
             ("foreign_keys", 1, 1),
             ("temp_store", 2, 2),
             ("cache_size", -16384, -16384),
-            ("wal_autocheckpoint", 131_072, 131_072),
+            ("wal_autocheckpoint", 65_536, 65_536),
             ("query_only", 1, 0),
         ];
         for (pragma, of_reader, of_writer) in expected {

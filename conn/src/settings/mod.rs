@@ -287,9 +287,6 @@ impl Default for DrainSettings {
 
 impl Settings for ConnSettings {
     const SERVICE: &'static str = "conn";
-    // The links to logic and the admin listener take a third of what reactors take, and two workers wake each other for each batch of frames:
-    // with one on two processors, a send costs conn a tenth less.
-    const PROCESSORS_PER_WORKER: usize = 2;
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
         "log.slow_ms",

@@ -2,14 +2,14 @@
 //!
 //! Always holds: what is noted only rises, and never beyond the inbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use foldhash::HashMap;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row as _};
 
 use super::{
+    columns::from_sql,
     dialect::Sql,
-    inbox::{newest_of, read_seqs},
+    inbox::{NEWEST_SEQS, newest_of},
     read_position::ReadPosition,
     script::Script,
     work::{Ack, AckOutcome, ReadMark, Work},
@@ -29,8 +29,9 @@ pub(super) async fn newest_seqs(
     user_ids.sort_unstable();
     user_ids.dedup();
     let mut script = Script::new(sql.sends_text);
-    script.add(sql.newest_seqs, &user_ids, |row, user_id| row.id(*user_id));
-    read_seqs(&script.fetch(connection).await?)
+    script.add(NEWEST_SEQS, &user_ids, |row, user_id| row.id(*user_id));
+    let rows = script.fetch(connection).await?;
+    rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
 }
 
 /// Notes the acks that are not beyond their inbox.

@@ -3,7 +3,8 @@
 //! A device has a row for each user who signed in on it. What was told about it meanwhile stands under [`NOBODY`], until
 //! somebody signs in on it and takes it over.
 
-use foldhash::{HashMap, HashMapExt as _};
+use std::collections::HashMap;
+
 use gim_config::sql::{Database, Pool};
 use gim_proto::logic::Device;
 use sqlx::Row as _;

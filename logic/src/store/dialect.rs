@@ -25,8 +25,8 @@ pub(super) struct Sql {
     pub sends_text: bool,
     /// Adds to the counters of users (`user_id, count` per row).
     pub bump_inboxes: MultiRow,
-    /// Reads counters (`user_id` per row), and the floor: rows as [`super::inbox::read_seqs`] takes them.
-    pub newest_seqs: MultiRow,
+    /// Whether that statement returns `user_id, seq`; if not, they are read after it, in its transaction.
+    pub bump_returns: bool,
     /// Finds the types of devices (`user_id, id` per row), as rows `kind, id, value, extra` of a sign-in's reads.
     pub device_types: MultiRow,
     /// Saves devices (all columns per row); of one that is there, what it says of itself.
@@ -104,14 +104,9 @@ static SQLITE: Sql = Sql {
     bump_inboxes: MultiRow {
         head: "INSERT INTO inbox (user_id, seq) VALUES ",
         row: "(?,?)",
-        tail: " ON CONFLICT (user_id) DO UPDATE SET seq = seq + excluded.seq",
+        tail: " ON CONFLICT (user_id) DO UPDATE SET seq = seq + excluded.seq RETURNING user_id, seq",
     },
-    // As one row: each would be handed from thread to thread by itself.
-    newest_seqs: MultiRow {
-        head: "SELECT group_concat(user_id || ' ' || seq) FROM inbox WHERE user_id IN (0,",
-        row: "?",
-        tail: ")",
-    },
+    bump_returns: true,
     device_types: MultiRow {
         head: "SELECT 0 AS kind, id AS id, type AS value, user_id AS extra FROM device \
                WHERE (user_id, id) IN (SELECT * FROM (VALUES ",
@@ -224,7 +219,7 @@ static MYSQL: Sql = Sql {
         row: "(?,?)",
         tail: " ON DUPLICATE KEY UPDATE seq = seq + VALUES(seq)",
     },
-    newest_seqs: MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (0,", row: "?", tail: ")" },
+    bump_returns: false,
     device_types: MultiRow {
         head: "SELECT 0 AS kind, id AS id, type AS value, user_id AS extra FROM device WHERE (user_id, id) IN (",
         row: "(?,?)",

@@ -13,7 +13,7 @@ use super::{
     columns::{from_sql, to_sql},
     device, dialect,
     error::StoreError,
-    inbox::{NOBODY, read_seqs},
+    inbox::{NEWEST_SEQS, NOBODY},
     statement::{AnyQuery, MultiRow},
 };
 use crate::domain::{
@@ -220,11 +220,14 @@ impl Imports {
     /// The newest seq of each user who has an inbox.
     pub async fn newest_seqs(&self, user_ids: &[u64]) -> Result<HashMap<u64, u64>, StoreError> {
         let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
-        let statement: MultiRow = dialect::sql(self.database.dialect).newest_seqs;
-        let work = async |connection: &mut AnyConnection| statement.fetch(connection, user_ids, bind).await;
-        let mut seqs = read_seqs(&self.database.reader.run(work).await?)?;
+        let work = async |connection: &mut AnyConnection| NEWEST_SEQS.fetch(connection, user_ids, bind).await;
+        let rows = self.database.reader.run(work).await?;
+        let mut seqs = HashMap::with_capacity(rows.len());
+        for row in rows {
+            seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
+        }
         seqs.remove(&NOBODY);
-        Ok(seqs.into_iter().collect())
+        Ok(seqs)
     }
 
     /// Takes over how far devices have read (`user_id, device_id, seq` each).

@@ -1,21 +1,24 @@
 //! Inboxes, as they are read: newest seqs, pages, acks. Writing them is the [`super::writer`]'s.
 
-use foldhash::{HashMap, HashMapExt as _};
+use std::collections::HashMap;
+
 use gim_config::sql::{Database, Pool};
 use gim_proto::check::ID_MAX;
 use sqlx::{AnyConnection, Connection as _, Row as _, any::AnyRow};
 
 use super::{
     columns::{from_sql, receivers_of, small, to_sql},
-    dialect::{self, Sql},
     error::StoreError,
-    statement::AnyQuery,
+    statement::{AnyQuery, MultiRow},
 };
 use crate::domain::message::Message;
 
 /// Whose row in the table of inboxes is the floor: from where inboxes begin that have no row yet.
 pub(super) const NOBODY: u64 = 0;
 
+/// Reads counters, and the floor.
+pub(super) const NEWEST_SEQS: MultiRow =
+    MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (0,", row: "?", tail: ")" };
 /// Of a user who has none, the floor.
 const NEWEST_SEQ: &str = "SELECT seq FROM inbox WHERE user_id IN (0, ?) ORDER BY user_id DESC LIMIT 1";
 
@@ -128,20 +131,21 @@ impl Limit {
 #[derive(Debug, Clone)]
 pub struct Inboxes {
     reader: Pool,
-    sql: &'static Sql,
 }
 
 impl Inboxes {
     pub(super) fn new(database: &Database) -> Self {
-        Self { reader: database.reader.clone(), sql: dialect::sql(database.dialect) }
+        Self { reader: database.reader.clone() }
     }
 
     /// The newest seq of each user; of one who never got a message, the floor. In the order asked for.
     pub async fn newest_seqs(&self, user_ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
-        let statement = self.sql.newest_seqs;
-        let rows = self.reader.run(async |connection| statement.fetch(connection, user_ids, bind).await).await?;
-        let seqs = read_seqs(&rows)?;
+        let rows = self.reader.run(async |connection| NEWEST_SEQS.fetch(connection, user_ids, bind).await).await?;
+        let mut seqs = HashMap::with_capacity(rows.len());
+        for row in rows {
+            seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
+        }
         Ok(user_ids.iter().map(|&user_id| newest_of(&seqs, user_id)).collect())
     }
 
@@ -206,30 +210,7 @@ impl Inboxes {
     }
 }
 
-/// Users and their seqs, from rows `user_id, seq`, or from rows of one text each that is made of such.
-pub(super) fn read_seqs(rows: &[AnyRow]) -> Result<HashMap<u64, u64>, sqlx::Error> {
-    let mut seqs = HashMap::with_capacity(rows.len());
-    for row in rows {
-        if row.len() == 1 {
-            let text: Option<String> = row.try_get(0)?;
-            text.as_deref().map_or(Ok(()), |text| add_seqs(&mut seqs, text))?;
-        } else {
-            seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
-        }
-    }
-    Ok(seqs)
-}
-
-fn add_seqs(seqs: &mut HashMap<u64, u64>, text: &str) -> Result<(), sqlx::Error> {
-    let number = |digits: &str| digits.parse().map(from_sql).ok();
-    for row in text.split(',') {
-        let numbers = row.split_once(' ').and_then(|(user_id, seq)| Some((number(user_id)?, number(seq)?)));
-        seqs.extend([numbers.ok_or_else(|| sqlx::Error::Protocol(format!("no user and seq: {row}")))?]);
-    }
-    Ok(())
-}
-
-/// The newest seq of a user among those that [`Sql::newest_seqs`] read: an inbox that has no row yet begins after the floor.
+/// The newest seq of a user among those that [`NEWEST_SEQS`] read: an inbox that has no row yet begins after the floor.
 pub(super) fn newest_of(seqs: &HashMap<u64, u64>, user_id: u64) -> u64 {
     seqs.get(&user_id).or_else(|| seqs.get(&NOBODY)).copied().unwrap_or(0)
 }
@@ -259,16 +240,6 @@ mod tests {
         super::plans::{assert_by, assert_by_index, with_values},
         *,
     };
-
-    #[test]
-    fn seqs_are_read_from_a_text_as_the_database_makes_it() {
-        let mut seqs = HashMap::new();
-        add_seqs(&mut seqs, "0 5,7 12,-1 3").unwrap();
-        assert_eq!(seqs, HashMap::from_iter([(0, 5), (7, 12), (u64::MAX, 3)]));
-        for text in ["", "7", "7 12,", "7 x", "7 1 2"] {
-            assert!(add_seqs(&mut seqs, text).is_err(), "{text:?}");
-        }
-    }
 
     #[tokio::test]
     async fn pages_and_histories_are_read_by_index_alone() {

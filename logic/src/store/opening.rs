@@ -6,7 +6,10 @@
 
 use sqlx::AnyConnection;
 
-use super::{script::Script, statement::MultiRow};
+use super::{
+    script::{Row, Script},
+    statement::MultiRow,
+};
 use crate::domain::settled_ids::FloorRow;
 
 const BEGIN: &str = "BEGIN";
@@ -56,7 +59,8 @@ impl Opening {
 
 /// Commits with the last script of a transaction; only as long as this row of the node stands, if there is one.
 pub(super) fn commit_with(script: &mut Script, fence: Option<FloorRow>) {
-    script.add(FENCE, fence.as_slice(), |row, fence| row.number(fence.node_number).id(fence.epoch));
+    let put = |row: Row, fence: &FloorRow| row.number(fence.node_number).id(fence.epoch);
+    script.add(FENCE, fence.as_slice(), put);
     script.add_plain(COMMIT);
 }
 

@@ -8,14 +8,11 @@
 
 use std::fmt::Write as _;
 
-use sqlx::{
-    Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, Type,
-    any::{AnyArguments, AnyRow},
-};
+use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
 
 use super::{
     columns::to_sql,
-    statement::{MultiRow, chunks},
+    statement::{AnyQuery, MultiRow, chunks},
 };
 
 /// A text is sent, and the next one begun, beyond so many bytes. With the largest content of the default settings it stays
@@ -30,15 +27,18 @@ pub(super) enum Script {
     /// Texts, of which the last one is still written.
     Text(Vec<String>),
     /// Prepared statements with their values.
-    Prepared(Vec<(String, AnyArguments)>),
+    Prepared(Vec<AnyQuery>),
 }
 
 /// A row whose values are put in one after the other.
-pub(super) enum Row<'a> {
-    /// Each is bound to a statement.
-    Bound(&'a mut AnyArguments),
-    /// Each is written into a text, between what is left of the row's pattern.
-    Written(&'a mut String, &'static str),
+#[derive(Default)]
+pub(super) struct Row {
+    /// The statement that they are bound to. Without one they are written into `sql`.
+    query: Option<AnyQuery>,
+    /// What is written so far.
+    sql: String,
+    /// What of the row's pattern is left.
+    pattern: &'static str,
 }
 
 impl Script {
@@ -57,41 +57,19 @@ impl Script {
                 }
                 text.push_str(sql);
             }
-            Self::Prepared(statements) => statements.push((sql.to_owned(), AnyArguments::default())),
+            Self::Prepared(queries) => queries.push(sqlx::query(sql)),
         }
     }
 
     /// Adds a statement for all rows; nothing for none.
-    pub(super) fn add<T>(&mut self, statement: MultiRow, rows: &[T], put: impl for<'r> Fn(Row<'r>, &T) -> Row<'r>) {
+    pub(super) fn add<T>(&mut self, statement: MultiRow, rows: &[T], put: impl Fn(Row, &T) -> Row) {
         match self {
             Self::Text(texts) => rows.chunks(TEXT_ROWS_MAX).for_each(|rows| add_text(texts, statement, rows, &put)),
-            Self::Prepared(statements) => statements.extend(chunks(rows.len()).map(|range| {
-                let mut values = AnyArguments::default();
-                bind_all(&mut values, &rows[range.clone()], &put);
-                (prepared(statement, range.len()), values)
+            Self::Prepared(queries) => queries.extend(chunks(rows.len()).filter_map(|range| {
+                let row = Row { query: Some(sqlx::query(prepared(statement, range.len()))), ..Row::default() };
+                rows[range].iter().fold(row, &put).query
             })),
         }
-    }
-
-    /// Adds two statements for the same rows: of prepared ones, both go to the thread of the database, and come back from it, at once.
-    pub(super) fn add_both<T>(
-        &mut self,
-        (first, second): (MultiRow, MultiRow),
-        rows: &[T],
-        put_first: impl for<'r> Fn(Row<'r>, &T) -> Row<'r>,
-        put_second: impl for<'r> Fn(Row<'r>, &T) -> Row<'r>,
-    ) {
-        let Self::Prepared(statements) = self else {
-            self.add(first, rows, put_first);
-            self.add(second, rows, put_second);
-            return;
-        };
-        statements.extend(chunks(rows.len()).map(|range| {
-            let mut values = AnyArguments::default();
-            bind_all(&mut values, &rows[range.clone()], &put_first);
-            bind_all(&mut values, &rows[range.clone()], &put_second);
-            ([prepared(first, range.len()), prepared(second, range.len())].join(";"), values)
-        }));
     }
 
     /// Runs it.
@@ -108,9 +86,9 @@ impl Script {
                     rows.extend(sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *connection).await?);
                 }
             }
-            Self::Prepared(statements) => {
-                for (sql, values) in statements {
-                    rows.extend(sqlx::query_with(AssertSqlSafe(sql), values).fetch_all(&mut *connection).await?);
+            Self::Prepared(queries) => {
+                for query in queries {
+                    rows.extend(query.fetch_all(&mut *connection).await?);
                 }
             }
         }
@@ -120,27 +98,16 @@ impl Script {
 
 /// The statement for so many rows, as SQLite is to prepare it: where it fails, the rows that were inserted before stay. The transaction is
 /// rolled back then, and these with it; but to be able to take back one statement alone, SQLite copies each page before the statement changes it.
-fn prepared(statement: MultiRow, count: usize) -> String {
+fn prepared(statement: MultiRow, count: usize) -> AssertSqlSafe<String> {
     let AssertSqlSafe(mut sql) = statement.sql(count);
     if sql.starts_with("INSERT INTO ") {
         sql.insert_str("INSERT".len(), " OR FAIL");
     }
-    sql
-}
-
-fn bind_all<T>(values: &mut AnyArguments, rows: &[T], put: &impl for<'r> Fn(Row<'r>, &T) -> Row<'r>) {
-    for row in rows {
-        put(Row::Bound(values), row);
-    }
+    AssertSqlSafe(sql)
 }
 
 /// Rows of many bytes are spread over several statements, and those over several texts.
-fn add_text<T>(
-    texts: &mut Vec<String>,
-    statement: MultiRow,
-    rows: &[T],
-    put: &impl for<'r> Fn(Row<'r>, &T) -> Row<'r>,
-) {
+fn add_text<T>(texts: &mut Vec<String>, statement: MultiRow, rows: &[T], put: impl Fn(Row, &T) -> Row) {
     let mut left = rows.iter().peekable();
     while left.peek().is_some() {
         let mut sql = texts.pop().unwrap_or_default();
@@ -153,16 +120,16 @@ fn add_text<T>(
             sql.push_str(separator);
             sql.push_str(head);
             (separator, head) = (",", "");
-            if let Row::Written(sql, after) = put(Row::Written(&mut sql, statement.row), row) {
-                sql.push_str(after);
-            }
+            let row = put(Row { query: None, sql, pattern: statement.row }, row);
+            sql = row.sql;
+            sql.push_str(row.pattern);
         }
         sql.push_str(statement.tail);
         texts.push(sql);
     }
 }
 
-impl Row<'_> {
+impl Row {
     /// An id or a seq.
     pub(super) fn id(self, value: u64) -> Self {
         self.number(to_sql(value))
@@ -172,41 +139,36 @@ impl Row<'_> {
     pub(super) fn id_if_any(self, value: Option<u64>) -> Self {
         match value {
             Some(value) => self.id(value),
-            None => self.put(None::<i64>, |sql| sql.push_str("NULL")),
+            None => self.put(|query| query.bind(None::<i64>), |sql| sql.push_str("NULL")),
         }
     }
 
     /// A number.
     pub(super) fn number(self, value: i64) -> Self {
-        self.put(value, |sql| write!(sql, "{value}").expect("strings take everything"))
+        self.put(|query| query.bind(value), |sql| write!(sql, "{value}").expect("strings take everything"))
     }
 
     /// Bytes.
     pub(super) fn bytes(self, value: &[u8]) -> Self {
-        self.put(value, |sql| push_hex(sql, value))
+        self.put(|query| query.bind(value.to_vec()), |sql| push_hex(sql, value))
     }
 
     /// Bytes, or NULL.
     pub(super) fn bytes_if_any(self, value: Option<&[u8]>) -> Self {
         match value {
             Some(value) => self.bytes(value),
-            None => self.put(None::<&[u8]>, |sql| sql.push_str("NULL")),
+            None => self.put(|query| query.bind(None::<Vec<u8>>), |sql| sql.push_str("NULL")),
         }
     }
 
-    fn put<'v, T: Encode<'v, Any> + Type<Any>>(self, value: T, write: impl FnOnce(&mut String)) -> Self {
-        match self {
-            Self::Bound(values) => {
-                values.add(value).expect("numbers and bytes can always be bound");
-                Self::Bound(values)
-            }
-            Self::Written(sql, pattern) => {
-                let (before, after) = pattern.split_once('?').expect("a pattern has a place for each value");
-                sql.push_str(before);
-                write(sql);
-                Self::Written(sql, after)
-            }
+    fn put(mut self, bind: impl FnOnce(AnyQuery) -> AnyQuery, write: impl FnOnce(&mut String)) -> Self {
+        if let Some(query) = self.query {
+            return Self { query: Some(bind(query)), ..self };
         }
+        let (before, after) = self.pattern.split_once('?').expect("a pattern has a place for each value");
+        self.sql.push_str(before);
+        write(&mut self.sql);
+        Self { pattern: after, ..self }
     }
 }
 
@@ -245,21 +207,6 @@ mod tests {
         let expected = "INSERT INTO t VALUES (1,X'69742773'),(-2,X'');SELECT a FROM t WHERE a IN (7,-1);\
                         INSERT INTO t VALUES (3,NULL),(3,X'00ff')";
         assert_eq!(texts(script), [expected]);
-    }
-
-    #[test]
-    fn two_statements_for_the_same_rows_are_one_where_they_are_prepared() {
-        let mut script = Script::new(false);
-        script.add_both((INSERT, SELECT), &[1, 2, 3, 4, 5], |row, id| row.id(*id).bytes(b"a"), |row, id| row.id(*id));
-        let Script::Prepared(statements) = script else { panic!("prepared statements were asked for") };
-        let found: Vec<(&str, usize)> = statements.iter().map(|(sql, values)| (&**sql, values.len())).collect();
-        let four = "INSERT OR FAIL INTO t VALUES (?,?),(?,?),(?,?),(?,?);SELECT a FROM t WHERE a IN (?,?,?,?)";
-        let one = "INSERT OR FAIL INTO t VALUES (?,?);SELECT a FROM t WHERE a IN (?)";
-        assert_eq!(found, [(four, 12), (one, 3)]);
-
-        let mut script = Script::new(true);
-        script.add_both((INSERT, SELECT), &[1, 2], |row, id| row.id(*id).bytes(b"a"), |row, id| row.id(*id));
-        assert_eq!(texts(script), ["INSERT INTO t VALUES (1,X'61'),(2,X'61');SELECT a FROM t WHERE a IN (1,2)"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What a sign-in has to know from the database. Sign-ins come in thousands when a conn node restarts, so those that come
 //! together share their reads.
 
-use foldhash::HashMap;
+use std::collections::HashMap;
+
 use gim_config::{
     gather::Gatherer,
     sql::{Database, Pool},

@@ -6,7 +6,7 @@ use std::ops::Range;
 use sqlx::{AnyConnection, AssertSqlSafe, any::AnyArguments, any::AnyRow, query::Query};
 
 /// Rows of the largest statement. Larger ones gain nothing, and databases limit the number of parameters.
-const ROWS_MAX: usize = 512;
+const ROWS_MAX: usize = 256;
 
 /// A query under construction. Its parameters are owned by it.
 pub(super) type AnyQuery = Query<'static, sqlx::Any, AnyArguments>;
@@ -94,8 +94,7 @@ impl MultiRow {
     }
 }
 
-/// Cuts `0..count` into ranges whose lengths are powers of two, or one and a half of such, the largest first: with powers alone there would be
-/// twice as many.
+/// Cuts `0..count` into ranges whose lengths are powers of two, the largest first.
 pub(super) fn chunks(count: usize) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -103,8 +102,7 @@ pub(super) fn chunks(count: usize) -> impl Iterator<Item = Range<usize>> {
         if left == 0 {
             return None;
         }
-        let power = 1 << left.ilog2();
-        let length = if left >= power + power / 2 { power + power / 2 } else { power }.min(ROWS_MAX);
+        let length = (1 << left.ilog2()).min(ROWS_MAX);
         start += length;
         Some(start - length..start)
     })
@@ -116,14 +114,11 @@ mod tests {
 
     #[test]
     fn chunks_cover_all_rows_in_few_sizes() {
-        for count in (0..70).chain([255, 256, 257, 511, 512, 513, 2000]) {
+        for count in [0, 1, 2, 3, 255, 256, 257, 1000] {
             let ranges: Vec<_> = chunks(count).collect();
             let covered: Vec<usize> = ranges.iter().cloned().flatten().collect();
             assert_eq!(covered, (0..count).collect::<Vec<_>>());
-            let is_of_few =
-                |length: usize| length.is_power_of_two() || length.is_multiple_of(3) && (length / 3).is_power_of_two();
-            assert!(ranges.iter().all(|range| is_of_few(range.len()) && range.len() <= ROWS_MAX));
-            assert!(ranges.len() <= count / ROWS_MAX + 5);
+            assert!(ranges.iter().all(|range| range.len().is_power_of_two() && range.len() <= ROWS_MAX));
         }
     }
 

@@ -9,18 +9,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use foldhash::HashMap;
-use sqlx::AnyConnection;
+use foldhash::{HashMap, HashMapExt as _};
+use sqlx::{AnyConnection, Row as _};
 
 use super::{
     acks::{ack_outcome, add_acks, add_group_acks, add_reads, newest_seqs},
-    columns::encode_receivers,
+    columns::{encode_receivers, from_sql, to_sql},
     device_saves,
     dialect::Sql,
     held_group::{ApplyError, GroupPost},
     held_groups::{BatchLimits, HeldGroups},
     id_floor::Permit,
-    inbox::{NOBODY, read_seqs},
+    inbox::{NEWEST_SEQS, NOBODY},
     opening::{self, Opening},
     recall::{self, Recalled},
     repeats::{self, KnownSend},
@@ -220,7 +220,7 @@ struct Plan<'a> {
 }
 
 /// The newest seqs of users who acked something.
-type NewestSeqs = HashMap<u64, u64>;
+type NewestSeqs = std::collections::HashMap<u64, u64>;
 
 /// Sends of earlier transactions.
 type KnownSends = HashMap<SendKey, KnownSend>;
@@ -346,13 +346,15 @@ async fn bump<'a>(
     let counts: Vec<(u64, u64)> = counts.into_iter().collect();
     let mut script = Script::new(sql.sends_text);
     opening.put_into(&mut script);
-    script.add_both(
-        (sql.bump_inboxes, sql.newest_seqs),
-        &counts,
-        |row, &(user_id, count)| row.id(user_id).id(count),
-        |row, &(user_id, _)| row.id(user_id),
-    );
-    let mut newest_seqs = read_seqs(&script.fetch(connection).await?)?;
+    script.add(sql.bump_inboxes, &counts, |row, &(user_id, count)| row.id(user_id).id(count));
+    if !sql.bump_returns {
+        script.add(NEWEST_SEQS, &counts, |row, &(user_id, _)| row.id(user_id));
+    }
+    let rows = script.fetch(connection).await?;
+    let mut newest_seqs = HashMap::with_capacity(counts.len());
+    for row in rows {
+        newest_seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
+    }
     begin_after_floor(connection, sql, &counts, &mut newest_seqs).await?;
     // From the seq after the bump back to the last one before it.
     for (user_id, count) in &counts {
@@ -375,14 +377,15 @@ async fn begin_after_floor(
     connection: &mut AnyConnection,
     sql: &Sql,
     counts: &[(u64, u64)],
-    newest_seqs: &mut NewestSeqs,
+    newest_seqs: &mut HashMap<u64, u64>,
 ) -> Result<(), sqlx::Error> {
     let is_new = |(user_id, count): &&(u64, u64)| newest_seqs.get(user_id) == Some(count);
     let new: Vec<u64> = counts.iter().filter(is_new).map(|(user_id, _)| *user_id).collect();
     if new.is_empty() {
         return Ok(());
     }
-    let floor = *newest_seqs.get(&NOBODY).ok_or(sqlx::Error::RowNotFound)?;
+    let floor = sqlx::query_scalar("SELECT seq FROM inbox WHERE user_id = ?").bind(to_sql(NOBODY));
+    let floor = from_sql(floor.fetch_one(&mut *connection).await?);
     if floor > 0 {
         let mut script = Script::new(sql.sends_text);
         script.add(sql.bump_inboxes, &new, |row, &user_id| row.id(user_id).id(floor));
